@@ -1,0 +1,103 @@
+//! The command line: flags as typed, one file a command, exit codes.
+//!
+//! A command is a function from its options to an exit code; it prints through one writer. Exit codes everywhere:
+//! [`EXIT_HOLDS`], [`EXIT_DIFFERS`], [`EXIT_UNCHECKED`]; `check` gives [`EXIT_UNTESTABLE`] where others give 2.
+
+use std::{io::Write, path::PathBuf};
+
+use clap::{Parser, Subcommand};
+
+mod evidence;
+mod listing;
+mod project;
+pub mod registry;
+mod replay;
+mod run;
+pub mod validate;
+
+pub use project::{Project, ProjectError};
+pub use run::{RunArgs, SimulatedDrill, simulate_all};
+
+/// What was asked holds.
+pub const EXIT_HOLDS: u8 = 0;
+/// It does not hold: a drill failed, a document is invalid, files differ.
+pub const EXIT_DIFFERS: u8 = 1;
+/// It could not be checked: usage, input, output.
+pub const EXIT_UNCHECKED: u8 = 2;
+/// It could not be checked, for `git bisect run`: skip this commit.
+pub const EXIT_UNTESTABLE: u8 = 125;
+
+/// A deterministic simulator and replay engine for chaos drills of a trading system's safety layer.
+#[derive(Debug, Parser)]
+#[command(name = "drillfold", version, about, max_term_width = 110)]
+struct Cli {
+    /// Folder with scenarios/, fixtures/, specs/, wal-logs/ and evidence/
+    #[arg(long, global = true, value_name = "DIR", default_value = ".")]
+    root: PathBuf,
+    /// Break one rule of the kernel on purpose (builds with --cfg planted only)
+    #[cfg(planted)]
+    #[arg(long, global = true, value_name = "RULE")]
+    plant: Option<String>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Simulate scenarios and check every expectation and golden (default: the eight drills)
+    Run(run::RunArgs),
+    /// List scenarios, their variants and what they show
+    List(listing::ListArgs),
+    /// Print a commented scenario to start from
+    New(listing::NewArgs),
+    /// Judge one scenario or log with exit codes for `git bisect run` (0 good, 1 bad, 125 cannot be tested)
+    Check(replay::CheckArgs),
+    /// Fold a log, compare it with its trace, print the status
+    Replay(replay::ReplayArgs),
+    /// Build evidence packs
+    Evidence(evidence::EvidenceArgs),
+    /// Validate a `/status` document
+    Validate(validate::ValidateArgs),
+    /// Check the reason-code registry
+    Registry(registry::RegistryArgs),
+}
+
+/// Carries out the command line and returns the exit code. Results go to `out`, what is wrong to `err`.
+pub fn main(arguments: impl IntoIterator<Item = std::ffi::OsString>, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            let code = if error.use_stderr() { EXIT_UNCHECKED } else { EXIT_HOLDS };
+            let text = error.render();
+            // A reader that has gone away does not change the exit code.
+            let _ = if error.use_stderr() { write!(err, "{text}") } else { write!(out, "{text}") };
+            return code;
+        }
+    };
+    #[cfg(planted)]
+    if let Some(rule) = &cli.plant
+        && !drillfold_kernel::plant(rule)
+    {
+        let known: Vec<&str> = drillfold_kernel::planted_names().collect();
+        let _ = writeln!(err, "error: no rule {rule:?} to break; known: {}", known.join(", "));
+        return EXIT_UNCHECKED;
+    }
+    let project = Project::new(cli.root);
+    let (result, unchecked) = match cli.command {
+        Command::Run(args) => (run::run(&project, &args, out, err), EXIT_UNCHECKED),
+        Command::List(args) => (listing::list(&project, &args, out), EXIT_UNCHECKED),
+        Command::New(args) => (listing::new(&args, out), EXIT_UNCHECKED),
+        Command::Check(args) => (replay::check(&project, &args, out), EXIT_UNTESTABLE),
+        Command::Replay(args) => (replay::replay(&project, &args, out), EXIT_UNCHECKED),
+        Command::Evidence(args) => (evidence::evidence(&project, &args, out, err), EXIT_UNCHECKED),
+        Command::Validate(args) => return validate::validate(&args, out),
+        Command::Registry(args) => return registry::registry(&args, out),
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            let _ = writeln!(err, "error: {error:#}");
+            unchecked
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! Evidence packs: what a reviewer of the drill checklist signs.
+//!
+//! **Owns** the content of `evidence/phase2/`: one pack a drill ([`pack()`]) and the sign-off sheet ([`signoff()`]).
+//!
+//! **Invariant:** a pack is made of events, digests and judgements only: the same run gives the same bytes on any machine.
+//! No wall-clock time, host name or absolute path enters.
+//! **Invariant:** a box is ticked only by a check that ran.
+//!
+//! **What it does not do.** It writes no files; the caller puts the bytes where they belong, or compares them.
+
+mod pack;
+mod registry_proof;
+mod signoff;
+
+pub use pack::{DrillRun, PACK_FILES, Pack, pack};
+pub use registry_proof::registry_proof;
+pub use signoff::signoff;

@@ -1,0 +1,122 @@
+//! What a drill is held against: its golden documents and its expectation, written from the checklist and independent of
+//! any run, so that accepting a new golden can't quietly change what the drill must show.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use thiserror::Error;
+
+/// Base names of the golden documents, by drill number. Source: drill checklist, golden fixtures; decision 41.
+const FIXTURES: [(u8, &str); 8] = [
+    (1, "partial_fill_containment"),
+    (2, "market_data_stale"),
+    (3, "wal_backpressure"),
+    (4, "restart_reconcile"),
+    (5, "ws_book_gap"),
+    (6, "ws_trades_gap"),
+    (7, "session_termination"),
+    (8, "unknown_token_force_kill"),
+];
+
+/// The snapshot whose golden has the fixture's bare name: what the checklist prints.
+pub const TRIPPED: &str = "tripped";
+
+/// Returns the file name of a golden in `fixtures/status/`: `market_data_stale.json` for `tripped`, with the snapshot's name
+/// before the ending for any other.
+#[must_use]
+pub fn golden_file(drill: u8, snapshot: &str) -> Option<String> {
+    let (_, base) = FIXTURES.iter().find(|(number, _)| *number == drill)?;
+    Some(if snapshot == TRIPPED { format!("{base}.json") } else { format!("{base}.{snapshot}.json") })
+}
+
+/// Why a reference can't be used.
+#[derive(Debug, Error)]
+pub enum ReferenceError {
+    /// A golden document is no JSON.
+    #[error("{file}: not JSON: {reason}")]
+    Golden {
+        /// The file.
+        file: String,
+        /// Where and why.
+        reason: String,
+    },
+    /// A drill's expectation is no TOML of the right shape.
+    #[error("{file}: {reason}")]
+    Expectation {
+        /// The file.
+        file: String,
+        /// Where and why.
+        reason: String,
+    },
+}
+
+/// A golden document.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Golden {
+    /// Its file, as named in reports.
+    pub file: String,
+    /// The document.
+    pub document: Value,
+}
+
+impl Golden {
+    /// Parses a golden document.
+    ///
+    /// # Errors
+    /// [`ReferenceError::Golden`].
+    pub fn parse(file: &str, text: &str) -> Result<Self, ReferenceError> {
+        let document = serde_json::from_str(text)
+            .map_err(|error| ReferenceError::Golden { file: file.to_owned(), reason: error.to_string() })?;
+        Ok(Self { file: file.to_owned(), document })
+    }
+}
+
+/// What a drill must show, from `specs/drills/`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DrillExpectation {
+    /// Its file, as named in reports.
+    pub file: String,
+    /// The drill's number.
+    pub drill: i64,
+    /// By snapshot and key: the value that must be there. `owner_view` keys have dotted names.
+    pub snapshots: BTreeMap<String, BTreeMap<String, Value>>,
+    /// By criterion id: whether it must hold.
+    pub criteria: BTreeMap<String, bool>,
+}
+
+impl DrillExpectation {
+    /// Parses a drill's expectation.
+    ///
+    /// # Errors
+    /// [`ReferenceError::Expectation`].
+    pub fn parse(file: &str, text: &str) -> Result<Self, ReferenceError> {
+        #[derive(serde::Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Raw {
+            drill: i64,
+            snapshots: BTreeMap<String, BTreeMap<String, toml::Value>>,
+            criteria: BTreeMap<String, bool>,
+        }
+        let failed = |reason: String| ReferenceError::Expectation { file: file.to_owned(), reason };
+        let raw: Raw = toml::from_str(text).map_err(|error| failed(error.to_string()))?;
+        let mut snapshots = BTreeMap::new();
+        for (name, keys) in raw.snapshots {
+            let mut values = BTreeMap::new();
+            for (key, value) in keys {
+                let value = serde_json::to_value(value).map_err(|error| failed(format!("{name}.{key}: {error}")))?;
+                values.insert(key, value);
+            }
+            snapshots.insert(name, values);
+        }
+        Ok(Self { file: file.to_owned(), drill: raw.drill, snapshots, criteria: raw.criteria })
+    }
+}
+
+/// Everything a scenario is held against.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct References {
+    /// Goldens by snapshot; one that is missing is a failed check, not an error.
+    pub goldens: BTreeMap<String, Golden>,
+    /// The drill's expectation.
+    pub expectation: Option<DrillExpectation>,
+}

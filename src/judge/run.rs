@@ -1,0 +1,376 @@
+//! One simulated run: world, log, fold and observer in one loop, write-ahead order visible.
+
+use std::collections::BTreeMap;
+
+use drillfold_kernel::units::{Seq, TimeMs};
+use serde_json::Value;
+use thiserror::Error;
+
+use super::{
+    expr::{Expr, ExprError},
+    facts::NAMES,
+    invariants::{InvariantWatch, Violation},
+    observe::{Cell, Counts, Observer},
+};
+use crate::{
+    contract::{
+        config::{ConfigErrors, RuntimeConfig},
+        document::document,
+    },
+    replay::{RecordError, Recorded, Recorder},
+    scenario::model::{ExpectationKind, Scenario, SnapshotWhen},
+    sim::{Deployment, Ending, RecordedInput, SimError, Simulation},
+    wal::{Mark, MarkKind},
+};
+
+/// Why a scenario can't be run.
+#[derive(Debug, Error)]
+pub enum RunError {
+    /// Its configuration is wrong.
+    #[error("configure {scenario}")]
+    Config {
+        /// The scenario.
+        scenario: String,
+        /// What is wrong.
+        #[source]
+        source: ConfigErrors,
+    },
+    /// No world can be made of it.
+    #[error("set up the world of {scenario}")]
+    World {
+        /// The scenario.
+        scenario: String,
+        /// What is wrong.
+        #[source]
+        source: SimError,
+    },
+    /// An expression in it is wrong.
+    #[error("{scenario}: expression {text:?}")]
+    Expression {
+        /// The scenario.
+        scenario: String,
+        /// The expression.
+        text: String,
+        /// What is wrong.
+        #[source]
+        source: Box<ExprError>,
+    },
+    /// The run can't be recorded.
+    #[error("record {scenario}")]
+    Record {
+        /// The scenario.
+        scenario: String,
+        /// What failed.
+        #[source]
+        source: RecordError,
+    },
+}
+
+/// A named status as it was taken.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Taken {
+    /// The event after which it was taken.
+    pub seq: Seq,
+    /// That event's time.
+    pub at: TimeMs,
+    /// Place of that event in the timeline.
+    pub row: usize,
+    /// The document; `None` where no process was up.
+    pub document: Option<Value>,
+}
+
+/// What the expectations need of each event, by columns.
+#[derive(Clone, Debug, Default)]
+pub struct Timeline {
+    /// Numbers and times of the events.
+    pub events: Vec<(Seq, TimeMs)>,
+    /// Values of the names that some expression asks for, by place in [`NAMES`]; one entry an event.
+    pub columns: BTreeMap<usize, Vec<Cell>>,
+}
+
+/// One run of a scenario or variant, before it is judged.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// What ran.
+    pub scenario: Scenario,
+    /// The effective configuration.
+    pub config: RuntimeConfig,
+    /// Log and trace.
+    pub recorded: Recorded,
+    /// Statuses taken, by name.
+    pub snapshots: BTreeMap<String, Taken>,
+    /// When the trigger took place, and the place of the first event after it.
+    pub trigger: Option<(TimeMs, usize)>,
+    /// The first event at or after the trigger after which an OPEN would be refused.
+    pub safe: Option<(TimeMs, usize)>,
+    /// The first OPEN refused at or after that event: its time.
+    pub refused_at: Option<TimeMs>,
+    /// Values after every event.
+    pub timeline: Timeline,
+    /// First violation of each global invariant that was broken.
+    pub violations: Vec<Violation>,
+    /// Stretches of Kill with exposure in which a risk-reducing order went out.
+    pub kill_stretches_reduced: u64,
+    /// Per step: how often its fault took effect.
+    pub step_effects: Vec<u64>,
+    /// Counts over the whole run.
+    pub counts: Counts,
+    /// True where the run came to its scenario's end.
+    pub complete: bool,
+}
+
+/// Simulates a scenario to its end.
+///
+/// # Errors
+/// [`RunError`].
+pub fn run(scenario: &Scenario, recording: Option<Vec<RecordedInput>>) -> Result<Outcome, RunError> {
+    run_watched(scenario, recording, |_, _, _| {})
+}
+
+/// As [`run`], with a look at every event after it was folded: number, event, fold.
+///
+/// # Errors
+/// [`RunError`].
+pub fn run_watched(
+    scenario: &Scenario,
+    recording: Option<Vec<RecordedInput>>,
+    mut watch: impl FnMut(Seq, &drillfold_kernel::event::Event, &crate::replay::Folder),
+) -> Result<Outcome, RunError> {
+    let name = || scenario.full_name();
+    let config =
+        RuntimeConfig::new(&scenario.config).map_err(|source| RunError::Config { scenario: name(), source })?;
+    let deployment = Deployment {
+        config: config.kernel.clone(),
+        runtime_config_hash: config.hash.clone(),
+        reference_instrument: config.reference_instrument.clone(),
+    };
+    let mut simulation = Simulation::new(scenario, deployment, recording)
+        .map_err(|source| RunError::World { scenario: name(), source })?;
+    let mut recorder = Recorder::new(&scenario.full_name(), scenario.seed, scenario.digest, env!("CARGO_PKG_VERSION"))
+        .map_err(|source| RunError::Record { scenario: name(), source })?;
+    let mut conditions = Conditions::new(scenario)?;
+    let mut observer = Observer::default();
+    let mut invariants = InvariantWatch::default();
+    let mut timeline = Timeline::default();
+    for place in used_names(scenario)? {
+        timeline.columns.insert(place, Vec::new());
+    }
+    let mut snapshots = BTreeMap::new();
+    let mut trigger = None;
+    let mut safe = None;
+    let mut refused_at = None;
+
+    while let Some(input) = simulation.next() {
+        let row = timeline.events.len();
+        for due in conditions.due_before(input.at) {
+            take(&mut snapshots, &mut recorder, &observer, &timeline, &due)
+                .map_err(|source| RunError::Record { scenario: name(), source })?;
+        }
+        for mark in &input.marks {
+            let kind = if mark.trigger { MarkKind::Trigger } else { MarkKind::Step };
+            let step_index = u32::try_from(mark.step).unwrap_or(u32::MAX);
+            let mark_name = clipped(&mark.says);
+            recorder
+                .mark(mark.at, &Mark { kind, step_index, name: mark_name })
+                .map_err(|source| RunError::Record { scenario: name(), source })?;
+            if mark.trigger {
+                observer.trigger(mark.at);
+                conditions.trigger_passed();
+                trigger = Some((mark.at, row));
+            }
+        }
+        let refused_before = observer.counts().open_refused;
+        let seq = recorder
+            .event(input.at, &input.event)
+            .map_err(|source| RunError::Record { scenario: name(), source })?;
+        let folder = recorder.folder();
+        // Only what the world carried out before a crash could strike has been sent.
+        let carried = simulation.carry_out(folder.effects());
+        let sent = folder.effects().get(..carried).unwrap_or_default();
+        observer.after(seq, input.at, &input.event, sent, folder.kernel());
+        invariants.after(seq, input.at, &observer, folder.kernel());
+        watch(seq, &input.event, folder);
+
+        timeline.events.push((seq, input.at));
+        for (place, column) in &mut timeline.columns {
+            column.push(observer.cell(*place));
+        }
+        if trigger.is_some() && safe.is_none() && would_refuse(&observer) {
+            safe = Some((input.at, row));
+        }
+        if safe.is_some() && refused_at.is_none() && observer.counts().open_refused > refused_before {
+            refused_at = Some(input.at);
+        }
+        for due in conditions.due_after(&observer) {
+            take(&mut snapshots, &mut recorder, &observer, &timeline, &due)
+                .map_err(|source| RunError::Record { scenario: name(), source })?;
+        }
+    }
+    let end = scenario.start.after(scenario.duration_ms);
+    for due in conditions.due_before(end.after(1)) {
+        take(&mut snapshots, &mut recorder, &observer, &timeline, &due)
+            .map_err(|source| RunError::Record { scenario: name(), source })?;
+    }
+    let recorded = recorder.finish().map_err(|source| RunError::Record { scenario: name(), source })?;
+    Ok(Outcome {
+        scenario: scenario.clone(),
+        config,
+        recorded,
+        snapshots,
+        trigger,
+        safe,
+        refused_at,
+        timeline,
+        violations: invariants.violations().to_vec(),
+        kill_stretches_reduced: invariants.kill_stretches_reduced,
+        step_effects: simulation.step_effects().to_vec(),
+        counts: observer.counts().clone(),
+        complete: simulation.ending() == Some(Ending::Duration),
+    })
+}
+
+impl Outcome {
+    /// Returns the milliseconds from the trigger to the first event after which an OPEN would be refused.
+    #[must_use]
+    pub fn time_to_safe_ms(&self) -> Option<i64> {
+        let (trigger, _) = self.trigger?;
+        let (safe, _) = self.safe?;
+        Some(safe.since(trigger))
+    }
+}
+
+/// True where an OPEN proposed now would be refused: by mode or latch, or because it could not be recorded.
+fn would_refuse(observer: &Observer) -> bool {
+    observer.status().is_some_and(|status| {
+        status.open_permission_blocked_latch
+            || status.trading_mode != drillfold_kernel::registry::TradingMode::Active
+            || i64::from(status.wal_queue_depth) >= status.wal_queue_capacity
+    })
+}
+
+fn take(
+    snapshots: &mut BTreeMap<String, Taken>,
+    recorder: &mut Recorder,
+    observer: &Observer,
+    timeline: &Timeline,
+    name: &str,
+) -> Result<(), RecordError> {
+    let Some((seq, at)) = timeline.events.last().copied() else {
+        return Ok(());
+    };
+    recorder.mark(at, &Mark { kind: MarkKind::Snapshot, step_index: 0, name: name.to_owned() })?;
+    let taken = Taken { seq, at, row: timeline.events.len().saturating_sub(1), document: observer.status().map(document) };
+    snapshots.insert(name.to_owned(), taken);
+    Ok(())
+}
+
+/// Returns as much of a text as a mark can hold, cut between characters.
+fn clipped(text: &str) -> String {
+    let mut end = text.len().min(crate::wal::MARK_NAME_SIZE_BYTES_MAX);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.get(..end).unwrap_or_default().to_owned()
+}
+
+/// Parses one expression of a scenario.
+///
+/// # Errors
+/// [`RunError::Expression`].
+pub(super) fn parse(scenario: &Scenario, text: &str, number: bool) -> Result<Expr, RunError> {
+    let parsed = if number { Expr::parse_number(text, &NAMES) } else { Expr::parse_condition(text, &NAMES) };
+    parsed.map_err(|source| RunError::Expression {
+        scenario: scenario.full_name(),
+        text: text.to_owned(),
+        source: Box::new(source),
+    })
+}
+
+/// Returns the places of all names that the scenario's expectations ask for.
+fn used_names(scenario: &Scenario) -> Result<Vec<usize>, RunError> {
+    let mut places = Vec::new();
+    for expectation in &scenario.expectations {
+        let texts: Vec<(&str, bool)> = match &expectation.kind {
+            ExpectationKind::Always(text) | ExpectationKind::Never(text) | ExpectationKind::Sometimes(text) => {
+                vec![(text, false)]
+            }
+            ExpectationKind::WithinTicks { holds, .. } => vec![(holds, false)],
+            ExpectationKind::Until { release, forbidden } => vec![(release, false), (forbidden, false)],
+            ExpectationKind::NeverRises(text) | ExpectationKind::Grows { value: text, .. } => vec![(text, true)],
+        };
+        for (text, number) in texts {
+            places.extend(parse(scenario, text, number)?.names().map(|(place, _)| place));
+        }
+    }
+    Ok(places)
+}
+
+/// The snapshots that wait for their moment, in file order.
+struct Conditions {
+    waiting: Vec<Waiting>,
+    triggered: bool,
+    has_trigger: bool,
+}
+
+struct Waiting {
+    name: String,
+    when: When,
+}
+
+enum When {
+    /// After the last event at or before this time.
+    At(TimeMs),
+    /// After the first event for which it holds.
+    Holds(Expr),
+}
+
+impl Conditions {
+    fn new(scenario: &Scenario) -> Result<Self, RunError> {
+        let mut waiting = Vec::new();
+        for snapshot in &scenario.snapshots {
+            let when = match &snapshot.when {
+                SnapshotWhen::At(ms) => When::At(scenario.start.after(*ms)),
+                SnapshotWhen::Holds(text) => When::Holds(parse(scenario, text, false)?),
+            };
+            waiting.push(Waiting { name: snapshot.name.clone(), when });
+        }
+        let has_trigger = scenario.steps.iter().any(|step| step.trigger);
+        Ok(Self { waiting, triggered: false, has_trigger })
+    }
+
+    const fn trigger_passed(&mut self) {
+        self.triggered = true;
+    }
+
+    /// Takes the snapshots whose time is over before an event at `next`.
+    fn due_before(&mut self, next: TimeMs) -> Vec<String> {
+        let mut due = Vec::new();
+        self.waiting.retain(|waiting| match waiting.when {
+            When::At(at) if at < next => {
+                due.push(waiting.name.clone());
+                false
+            }
+            When::At(_) | When::Holds(_) => true,
+        });
+        due
+    }
+
+    /// Takes the first waiting snapshot where its condition holds after this event and everything before it in the file
+    /// has been taken; conditions count from the trigger on.
+    fn due_after(&mut self, observer: &Observer) -> Vec<String> {
+        if self.has_trigger && !self.triggered {
+            return Vec::new();
+        }
+        let Some(Waiting { name, when: When::Holds(expr) }) = self.waiting.first() else {
+            return Vec::new();
+        };
+        let cells: BTreeMap<usize, Cell> = expr.names().map(|(place, _)| (place, observer.cell(place))).collect();
+        let value_of = |place: usize| cells.get(&place).map_or(super::expr::Value::Null, Cell::value);
+        if observer.status().is_none() || !expr.holds(&value_of) {
+            return Vec::new();
+        }
+        let name = name.clone();
+        self.waiting.remove(0);
+        vec![name]
+    }
+}

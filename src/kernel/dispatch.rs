@@ -1,0 +1,454 @@
+//! The one chokepoint: nothing is sent but through here, order by order, each under the mode and latch of its own moment.
+//! Source: kernel contract section 1; AT-010, AT-201, AT-931, AT-1065.
+
+use alloc::{borrow::ToOwned, boxed::Box, string::String, vec::Vec};
+
+use crate::{
+    effect::{CancelReason, CancelRequest, Effect, OrderRequest, Refusal},
+    event::{Action, GroupProposal, GroupState, IntentClass, IntentRecord, LedgerRecord, LegProposal, TlsmState},
+    groups::reduces,
+    identity::{Fields, intent_hash, label, quantise},
+    planted::{self, Rule},
+    registry::{RejectReason, TradingMode},
+    state::{Cause, Group, Kernel},
+    units::{IntentHash, Price, Qty},
+};
+
+/// Most legs a proposed group may have.
+const LEGS_MAX: usize = 8;
+
+/// Classifies a leg: OPEN unless it is provably risk-reducing. Source: AT-110, AT-201.
+#[must_use]
+pub const fn classify(leg: &LegProposal) -> IntentClass {
+    match (leg.reduce_only, leg.action) {
+        (Some(true), Action::Hedge) => IntentClass::Hedge,
+        (Some(true), Action::Place | Action::Close) => IntentClass::Close,
+        (Some(true), Action::Unknown) | (Some(false) | None, _) => IntentClass::Open,
+    }
+}
+
+/// A leg that passed every gate before recording.
+struct Assembled {
+    record: IntentRecord,
+}
+
+impl Kernel {
+    /// Returns why an intent of a class may not go out at this moment, by pressure, latch and mode.
+    pub(crate) fn forbidden(&self, class: IntentClass) -> Option<RejectReason> {
+        let mode = self.core.resolution.mode;
+        match class {
+            IntentClass::Open => {
+                if self.under_pressure() {
+                    Some(RejectReason::RateLimitBrownout)
+                } else if self.latch.is_set() && !planted::broken(Rule::LatchGate) {
+                    Some(RejectReason::OpenPermissionLatched)
+                } else if mode != TradingMode::Active
+                    && !planted::broken(Rule::ModeGate)
+                    && !(planted::broken(Rule::LatchGate) && self.latch.is_set())
+                {
+                    Some(RejectReason::TradingModeForbids)
+                } else {
+                    None
+                }
+            }
+            IntentClass::Close | IntentClass::Hedge => {
+                (mode == TradingMode::Kill && self.is_flat()).then_some(RejectReason::TradingModeForbids)
+            }
+            IntentClass::Rescue | IntentClass::EmergencyClose | IntentClass::EmergencyHedge => None,
+        }
+    }
+
+    /// True while the venue limits our requests.
+    fn under_pressure(&self) -> bool {
+        self.monitors.cause(Cause::RateLimited).is_some() || self.monitors.credits.is_some_and(|credits| credits <= 0)
+    }
+
+    /// Takes a proposed group through every gate; all legs or none.
+    pub(crate) fn propose_group(&mut self, proposal: &GroupProposal, effects: &mut Vec<Effect>) {
+        let mut assembled = Vec::new();
+        let mut refused = Vec::new();
+        if proposal.legs.is_empty() || proposal.legs.len() > LEGS_MAX {
+            refused.push((0u16, None, RejectReason::AssemblyFailed));
+        }
+        for (leg, index) in proposal.legs.iter().take(LEGS_MAX).zip(0u16..) {
+            match self.assemble(proposal, leg, index) {
+                Ok(record) => assembled.push(Assembled { record }),
+                Err(code) => refused.push((index, Some(classify(leg)), code)),
+            }
+        }
+        if !refused.is_empty() {
+            for leg in assembled {
+                refused.push((leg.record.leg, Some(leg.record.class), RejectReason::AssemblyFailed));
+            }
+            refused.sort_by_key(|(leg, ..)| *leg);
+            for (leg, class, code) in refused {
+                self.refuse(&proposal.group_id, leg, class, code, effects);
+            }
+            return;
+        }
+        self.record_and_send(proposal, assembled, effects);
+    }
+
+    /// Checks one leg up to, not including, its recording; the first refusal that applies wins.
+    fn assemble(&mut self, proposal: &GroupProposal, leg: &LegProposal, index: u16) -> Result<IntentRecord, RejectReason> {
+        let class = classify(leg);
+        if let Some(code) = self.forbidden(class) {
+            return Err(code);
+        }
+        if label(&proposal.strategy_id, &proposal.group_id, index, IntentHash(0)).is_err() {
+            let stamp = self.core.stamp;
+            self.monitors.raise(Cause::Label, stamp);
+            self.ask_run();
+            return Err(RejectReason::LabelTooLong);
+        }
+        let instrument = self.instrument(leg.instrument).ok_or(RejectReason::InstrumentMetadataMissing)?;
+        let (qty, price) = quantise(instrument, leg.side, leg.qty, leg.price)?;
+        let fields = Fields {
+            instrument: &instrument.name,
+            side: leg.side,
+            qty,
+            price,
+            group_id: &proposal.group_id,
+            leg: index,
+        };
+        let intent = intent_hash(&fields);
+        let known = self.orders.intents.contains_key(&intent)
+            || self.orders.ghosts.contains_key(&intent)
+            || self.groups.all.contains_key(&proposal.group_id);
+        if known {
+            return Err(RejectReason::DuplicateIntent);
+        }
+        self.pre_trade(class, leg, proposal)?;
+        if class == IntentClass::Open && self.guard_public_trades() {
+            return Err(RejectReason::OpenPermissionLatched);
+        }
+        Ok(IntentRecord {
+            intent,
+            group_id: proposal.group_id.clone(),
+            leg: index,
+            class,
+            instrument: leg.instrument,
+            side: leg.side,
+            qty,
+            price,
+            reduce_only: reduces(class),
+            time_in_force: leg.time_in_force,
+            label: label(&proposal.strategy_id, &proposal.group_id, index, intent)?,
+            at: self.now(),
+        })
+    }
+
+    /// The pre-trade gates that need no pricing model.
+    fn pre_trade(&self, class: IntentClass, leg: &LegProposal, proposal: &GroupProposal) -> Result<(), RejectReason> {
+        if class == IntentClass::Open {
+            let key = (proposal.strategy_id.clone(), proposal.structure_fingerprint);
+            if self.groups.blacklist.contains_key(&key) {
+                return Err(RejectReason::ChurnBreakerActive);
+            }
+        }
+        if self.usable_book(leg.instrument).is_none() {
+            return Err(RejectReason::LiquidityGateNoL2);
+        }
+        let headroom = self.monitors.margin.value.is_some_and(|used| used.0 < self.config().mm_util_reject_opens);
+        if class == IntentClass::Open && !headroom {
+            return Err(RejectReason::MarginHeadroomRejectOpens);
+        }
+        Ok(())
+    }
+
+    /// Records the group, then each leg, and sends each; a leg is judged again in the moment of its sending.
+    fn record_and_send(&mut self, proposal: &GroupProposal, legs: Vec<Assembled>, effects: &mut Vec<Effect>) {
+        let opens = legs.iter().any(|leg| leg.record.class == IntentClass::Open);
+        let count = u16::try_from(legs.len()).unwrap_or(u16::MAX);
+        let record = LedgerRecord::Group {
+            group_id: proposal.group_id.clone(),
+            strategy_id: proposal.strategy_id.clone(),
+            structure_fingerprint: proposal.structure_fingerprint,
+            legs: count,
+            at: self.now(),
+        };
+        let recorded = self.enqueue(record, effects) || planted::broken(Rule::RecordBeforeDispatch);
+        if !recorded && opens {
+            for leg in legs {
+                let (index, class) = (leg.record.leg, leg.record.class);
+                let code = RejectReason::RecordedBeforeDispatchFailed;
+                self.refuse(&proposal.group_id, index, Some(class), code, effects);
+            }
+            return;
+        }
+        let group = Group::new(
+            proposal.strategy_id.clone(),
+            proposal.structure_fingerprint,
+            proposal.net_edge_usd_cents,
+            count,
+        );
+        self.groups.all.insert(proposal.group_id.clone(), group);
+        self.groups.open.insert(proposal.group_id.clone());
+        for leg in legs {
+            let (index, class) = (leg.record.leg, leg.record.class);
+            if let Err(code) = self.send(leg.record, effects) {
+                self.refuse(&proposal.group_id, index, Some(class), code, effects);
+            }
+        }
+        // One step for the group, recorded after its legs: MixedFailed where one of them could not go.
+        let state = self.groups.all.get(&proposal.group_id).map(|group| group.intents.is_empty());
+        match state {
+            Some(true) => {
+                self.groups.open.remove(&proposal.group_id);
+                self.groups.all.remove(&proposal.group_id);
+            }
+            Some(false) => {
+                if let Some(group) = self.groups.all.get_mut(&proposal.group_id) {
+                    group.state = GroupState::Dispatched;
+                }
+                self.advance_groups_after(effects);
+            }
+            None => {}
+        }
+    }
+
+    /// The chokepoint: asks mode and latch, records, sends, records the sending.
+    pub(crate) fn send(&mut self, record: IntentRecord, effects: &mut Vec<Effect>) -> Result<(), RejectReason> {
+        if let Some(code) = self.forbidden(record.class) {
+            return Err(code);
+        }
+        let intent = record.intent;
+        let recorded = self.enqueue(LedgerRecord::Intent(Box::new(record.clone())), effects);
+        let must_be_recorded = record.class == IntentClass::Open && !planted::broken(Rule::RecordBeforeDispatch);
+        if !recorded && must_be_recorded {
+            return Err(RejectReason::RecordedBeforeDispatchFailed);
+        }
+        if let Some(group) = self.groups.all.get_mut(&record.group_id) {
+            group.intents.push(intent);
+        }
+        self.orders.intents.insert(intent, Self::new_order(record));
+        self.place(intent, effects);
+        Ok(())
+    }
+
+    /// Hands a recorded intent to the venue and marks it sent.
+    fn place(&mut self, intent: IntentHash, effects: &mut Vec<Effect>) {
+        let route = self.route();
+        let Some(order) = self.orders.intents.get(&intent) else {
+            return;
+        };
+        let record = &order.record;
+        effects.push(Effect::Place(Box::new(OrderRequest {
+            intent,
+            class: record.class,
+            label: record.label.clone(),
+            instrument: record.instrument,
+            side: record.side,
+            qty: record.qty,
+            price: record.price,
+            reduce_only: record.reduce_only,
+            time_in_force: record.time_in_force,
+            route,
+        })));
+        self.transition(intent, TlsmState::Sent, effects);
+    }
+
+    /// Refuses a leg.
+    pub(crate) fn refuse(
+        &mut self,
+        group_id: &str,
+        leg: u16,
+        class: Option<IntentClass>,
+        code: RejectReason,
+        effects: &mut Vec<Effect>,
+    ) {
+        effects.push(Effect::Refuse(Refusal { group_id: group_id.to_owned(), leg, class, code }));
+    }
+
+    /// Takes a proposed cancel: a cancel-only intent passes unless under Kill with nothing left to cancel.
+    pub(crate) fn propose_cancel(&mut self, intent: IntentHash, effects: &mut Vec<Effect>) {
+        if self.core.resolution.mode == TradingMode::Kill && self.is_flat() {
+            self.refuse("", 0, None, RejectReason::TradingModeForbids, effects);
+            return;
+        }
+        let protective = self.orders.intents.get(&intent).is_some_and(|order| order.record.reduce_only);
+        if protective && self.guards_risk() {
+            // Dropping a protective order raises risk. Source: AT-119, AT-401.
+            self.refuse_order(intent, RejectReason::RiskIncreasingCancelReplaceForbidden, effects);
+            return;
+        }
+        self.ask_cancel(intent, CancelReason::Strategy, effects);
+    }
+
+    /// Takes a proposed replacement: judged as the new order it brings. Source: kernel contract section 1; AT-120, AT-402.
+    pub(crate) fn propose_replace(&mut self, intent: IntentHash, replacement: &GroupProposal, effects: &mut Vec<Effect>) {
+        let Some(order) = self.orders.intents.get(&intent) else {
+            self.refuse(&replacement.group_id, 0, None, RejectReason::DuplicateIntent, effects);
+            return;
+        };
+        let open_qty = order.record.qty.minus(order.filled);
+        let riskier = replacement.legs.iter().any(|leg| {
+            let unprotected = order.record.reduce_only && classify(leg) == IntentClass::Open;
+            let larger = classify(leg) == IntentClass::Open && (leg.qty > open_qty || leg.side != order.record.side);
+            unprotected || larger || leg.instrument != order.record.instrument
+        });
+        if riskier && self.guards_risk() {
+            self.refuse_order(intent, RejectReason::RiskIncreasingCancelReplaceForbidden, effects);
+            return;
+        }
+        self.ask_cancel(intent, CancelReason::Strategy, effects);
+        self.propose_group(replacement, effects);
+    }
+
+    /// True while cancel/replace that raises risk is refused: not Active, latch set, or risk not Healthy.
+    fn guards_risk(&self) -> bool {
+        self.core.resolution.mode != TradingMode::Active
+            || self.latch.is_set()
+            || self.risk_state() != crate::registry::RiskState::Healthy
+    }
+
+    fn refuse_order(&mut self, intent: IntentHash, code: RejectReason, effects: &mut Vec<Effect>) {
+        let (group_id, leg): (String, u16) = self
+            .orders
+            .intents
+            .get(&intent)
+            .map(|order| (order.record.group_id.clone(), order.record.leg))
+            .unwrap_or_default();
+        self.refuse(&group_id, leg, None, code, effects);
+    }
+
+    /// Asks the venue to cancel an order; a request on its way is not repeated before its answer or `rest_timeout_ms`.
+    pub(crate) fn ask_cancel(&mut self, intent: IntentHash, why: CancelReason, effects: &mut Vec<Effect>) {
+        let now = self.now();
+        let timeout = self.config().rest_timeout_ms;
+        let route = self.route();
+        let Some(order) = self.orders.intents.get_mut(&intent) else {
+            return;
+        };
+        let waits = order.cancel_asked_at.is_some_and(|at| now.since(at) < timeout);
+        if waits || order.state.is_terminal() || order.sent.is_none() {
+            return;
+        }
+        order.cancel_asked_at = Some(now);
+        effects.push(Effect::Cancel(CancelRequest {
+            order_id: order.order_id,
+            label: order.record.label.clone(),
+            why,
+            route,
+        }));
+    }
+
+    /// Cancels outstanding orders without `reduce_only` while the mode is not Active; a batch a tick. Source: AT-1065.
+    pub(crate) fn cancel_opens(&mut self, effects: &mut Vec<Effect>) {
+        if self.core.resolution.mode == TradingMode::Active {
+            return;
+        }
+        let now = self.now();
+        let timeout = self.config().rest_timeout_ms;
+        let batch = usize::try_from(self.config().cancel_open_batch_max).unwrap_or(0);
+        let open: Vec<IntentHash> = self
+            .orders
+            .live
+            .iter()
+            .filter(|intent| {
+                self.orders.intents.get(intent).is_some_and(|order| {
+                    !order.record.reduce_only
+                        && !order.record.class.is_containment()
+                        && order.cancel_asked_at.is_none_or(|at| now.since(at) >= timeout)
+                })
+            })
+            .take(batch)
+            .copied()
+            .collect();
+        for intent in open {
+            self.ask_cancel(intent, CancelReason::ModeNotActive, effects);
+        }
+    }
+
+    /// Sends what the ledger shows unsent, in the event that clears the latch, once. Source: AT-935; kernel contract
+    /// section 6. Containment's unsent orders are not sent again: containment computes what is needed then.
+    pub(crate) fn resend_unsent(&mut self, effects: &mut Vec<Effect>) {
+        if planted::broken(Rule::NoResend) && !self.latch.is_set() && self.orders.boot_run_ended {
+            self.resend_planted(effects);
+        }
+        if self.orders.unsent.is_empty() || self.latch.is_set() {
+            return;
+        }
+        for intent in core::mem::take(&mut self.orders.unsent) {
+            let Some(order) = self.orders.intents.get(&intent) else {
+                continue;
+            };
+            if order.state != TlsmState::Created {
+                continue;
+            }
+            let failed = self.groups.all.get(&order.record.group_id).is_none_or(|group| group.failure.is_some());
+            let (class, group_id, leg) = (order.record.class, order.record.group_id.clone(), order.record.leg);
+            let refusal = self.forbidden(class).or_else(|| self.no_book(intent));
+            match refusal {
+                None if !class.is_containment() && !failed => {
+                    if let Some(group) = self.groups.all.get_mut(&group_id)
+                        && group.state == GroupState::New
+                    {
+                        group.state = GroupState::Dispatched;
+                    }
+                    self.place(intent, effects);
+                }
+                None => self.transition(intent, TlsmState::Failed, effects),
+                Some(code) => {
+                    self.refuse(&group_id, leg, Some(class), code, effects);
+                    self.transition(intent, TlsmState::Failed, effects);
+                }
+            }
+        }
+    }
+
+    fn no_book(&self, intent: IntentHash) -> Option<RejectReason> {
+        let order = self.orders.intents.get(&intent)?;
+        self.usable_book(order.record.instrument).is_none().then_some(RejectReason::LiquidityGateNoL2)
+    }
+
+    /// The planted breakage: sends everything the ledger of the last boot shows sent a second time.
+    fn resend_planted(&mut self, effects: &mut Vec<Effect>) {
+        self.orders.boot_run_ended = false;
+        let again: Vec<IntentHash> = self
+            .orders
+            .intents
+            .values()
+            .filter(|order| order.sent.is_some_and(|sent| sent.seq.0 == 0))
+            .map(|order| order.record.intent)
+            .collect();
+        for intent in again {
+            self.place(intent, effects);
+        }
+    }
+
+    /// Builds the record of a containment order.
+    #[expect(clippy::too_many_arguments, reason = "each is a field of the record")]
+    pub(crate) fn containment_record(
+        &self,
+        strategy_id: &str,
+        group_id: &str,
+        leg: u16,
+        class: IntentClass,
+        instrument: crate::units::InstrumentId,
+        side: crate::units::Side,
+        qty: Qty,
+        price: Price,
+    ) -> Option<IntentRecord> {
+        let of = self.instrument(instrument)?;
+        let (qty, price) = quantise(of, side, qty, price).ok()?;
+        let fields = Fields { instrument: &of.name, side, qty, price, group_id, leg };
+        let intent = intent_hash(&fields);
+        let position = self.orders.positions.get(instrument.index()).copied().unwrap_or_default();
+        let reduces_position = side.sign(1) != position.0.signum() && position.abs() >= qty && !position.is_zero();
+        Some(IntentRecord {
+            intent,
+            group_id: group_id.to_owned(),
+            leg,
+            class,
+            instrument,
+            side,
+            qty,
+            price,
+            reduce_only: reduces_position,
+            time_in_force: crate::event::TimeInForce::ImmediateOrCancel,
+            label: label(strategy_id, group_id, leg, intent).ok()?,
+            at: self.now(),
+        })
+    }
+}

@@ -1,0 +1,588 @@
+//! Host inputs, causes of the risk state, margin bands, bunker, watchdog, overrides and the latched Kill reasons.
+//! Source: kernel contract section 2.
+
+use alloc::{borrow::ToOwned, vec::Vec};
+
+use crate::{
+    config::seconds,
+    effect::{Effect, Note},
+    event::{Event, Override, Sample},
+    planted::{self, Rule},
+    registry::{
+        CONTRACT_VERSION, F1CertState, ModeReason, OpenPermissionReason, RiskState, is_known_reason_token,
+    },
+    resolver::ReasonSet,
+    slot::{KillLatch, Slot},
+    state::{Band, Bunker, Cause, Dated, Kernel, Pair},
+    units::{PPM, Ppm, Stamp, TimeMs},
+};
+
+impl Pair {
+    /// Takes a sample; one that is missing or outside 0 to 1 leaves the last good pair.
+    pub(crate) fn take(&mut self, sample: Sample) {
+        match (sample.value, sample.at) {
+            (Some(value), Some(at)) if (0..=PPM).contains(&value.0) => {
+                *self = Self { value: Some(value), at: Some(at), readable: true };
+            }
+            _ => self.readable = false,
+        }
+    }
+
+    /// Returns the value where it is readable and not older than `age_max_ms`.
+    pub(crate) fn fresh(&self, now: TimeMs, age_max_ms: i64) -> Option<Ppm> {
+        let at = self.at.filter(|_| self.readable)?;
+        self.value.filter(|_| now.since(at) <= age_max_ms)
+    }
+}
+
+impl Dated {
+    /// Takes a time; a missing one leaves the last good one.
+    pub(crate) fn take(&mut self, at: Option<TimeMs>) {
+        match at {
+            Some(at) => *self = Self { at: Some(at), readable: true },
+            None => self.readable = false,
+        }
+    }
+
+    /// True where the last good time is known and older than `age_max_ms`.
+    pub(crate) fn older_than(&self, now: TimeMs, age_max_ms: i64) -> bool {
+        self.at.is_some_and(|at| now.since(at) > age_max_ms)
+    }
+}
+
+impl Band {
+    /// Follows a fresh sample: in at `enter`, out once below `clear` for `clear_ms`.
+    fn follow(&mut self, value: Option<Ppm>, enter: i64, clear: i64, clear_ms: i64, now: TimeMs) {
+        let Some(value) = value else {
+            self.clear_since = None;
+            return;
+        };
+        if value.0 >= enter {
+            *self = Self { on: true, clear_since: None };
+        } else if value.0 >= clear {
+            self.clear_since = None;
+        } else if self.on {
+            let since = *self.clear_since.get_or_insert(now);
+            if now.since(since) >= clear_ms {
+                *self = Self { on: false, clear_since: None };
+            }
+        }
+    }
+}
+
+impl Bunker {
+    /// Returns the 95th percentile (nearest rank) of the round trips of the last 30 s; `None` without any.
+    pub(crate) fn http_p95_ms(&self, now: TimeMs) -> Option<i64> {
+        const WINDOW_MS: i64 = 30_000;
+        let mut trips: Vec<i64> = self
+            .requests
+            .iter()
+            .filter(|(at, _)| now.since(*at) <= WINDOW_MS)
+            .filter_map(|(_, trip)| *trip)
+            .collect();
+        trips.sort_unstable();
+        let rank = trips.len().saturating_mul(95).div_ceil(100);
+        trips.get(rank.saturating_sub(1)).copied()
+    }
+
+    /// Returns time-outs and requests of the last 60 s.
+    fn timeouts(&self, now: TimeMs) -> (i64, i64) {
+        let within = self.requests.iter().filter(|(at, _)| now.since(*at) <= TIMEOUT_WINDOW_MS);
+        within.fold((0, 0), |(lost, all): (i64, i64), (_, trip)| {
+            (lost.saturating_add(i64::from(trip.is_none())), all.saturating_add(1))
+        })
+    }
+}
+
+/// Window of the request time-out rate.
+const TIMEOUT_WINDOW_MS: i64 = 60_000;
+
+impl Kernel {
+    /// Takes a host sample.
+    pub(crate) fn take_sample(&mut self, event: &Event) {
+        let now = self.now();
+        let stamp = self.core.stamp;
+        let monitors = &mut self.monitors;
+        match event {
+            Event::LoopTicked => monitors.loop_tick.take(Some(now)),
+            Event::HeartbeatSeen => monitors.heartbeat.take(Some(now)),
+            Event::MarginSampled(sample) => self.margin_sampled(*sample),
+            Event::DiskSampled { primary, secondary } => {
+                monitors.disk_primary.take(*primary);
+                monitors.disk_secondary.take(*secondary);
+            }
+            Event::PolicyReceived { generated_at } => monitors.policy.take(*generated_at),
+            Event::CertificateRead(certificate) => monitors.certificate.clone_from(certificate),
+            Event::FeeModelRead { cached_at } => monitors.fee_model.take(*cached_at),
+            Event::ClockDriftSampled { drift_ms } => monitors.drift_ms = *drift_ms,
+            Event::OverrideSampled { producer, signal } => {
+                if let Some(slot) = monitors.overrides.get_mut(producer.index()) {
+                    *slot = Some(*signal);
+                }
+            }
+            Event::MaintenanceAnnounced(window) => monitors.maintenance = *window,
+            Event::LimitsFetched { succeeded } => {
+                if *succeeded {
+                    monitors.limits_failures.clear();
+                    monitors.settle(Cause::LimitsFetch);
+                } else {
+                    monitors.limits_failures.push(now);
+                    self.limits_failed(stamp);
+                }
+            }
+            Event::OutputQueueSampled { queue, depth, capacity } => {
+                let place = match queue {
+                    crate::event::OutputQueue::Telemetry => 0,
+                    crate::event::OutputQueue::StatusWriter => 1,
+                    crate::event::OutputQueue::OrderEvents => 2usize,
+                };
+                if let Some(full) = monitors.queues_full.get_mut(place) {
+                    *full = depth >= capacity;
+                }
+            }
+            Event::GroupLockSampled { held } => monitors.lock_held = *held,
+            Event::LimiterSampled { credits } => monitors.credits = Some(*credits),
+            _ => {}
+        }
+    }
+
+    /// Takes a margin sample. A finite value above 1 is unparseable for the status and Kill all the same (decision 33).
+    pub(crate) fn margin_sampled(&mut self, sample: Sample) {
+        self.monitors.margin.take(sample);
+        if sample.at.is_some() && sample.value.is_some_and(|value| value.0 > PPM) {
+            self.monitors.margin_kill = Band { on: true, clear_since: None };
+            self.monitors.margin_reduce = Band { on: true, clear_since: None };
+        }
+        self.follow_bands();
+    }
+
+    fn limits_failed(&mut self, stamp: Stamp) {
+        let window = seconds(self.config().limits_fetch_failure_window_s);
+        let trips = usize::try_from(self.config().limits_fetch_failures_trip_count).unwrap_or(usize::MAX);
+        let failures = &mut self.monitors.limits_failures;
+        failures.retain(|at| stamp.at.since(*at) <= window);
+        if failures.len() >= trips {
+            self.monitors.raise(Cause::LimitsFetch, stamp);
+        }
+    }
+
+    /// Brings bands, watchdog and bunker up to the present.
+    pub(crate) fn advance_monitors(&mut self) {
+        let now = self.now();
+        self.follow_bands();
+        let silence_ms = seconds(self.config().watchdog_reduceonly_s);
+        let silent = self.monitors.heartbeat.older_than(now, silence_ms)
+            || self.monitors.loop_tick.older_than(now, silence_ms);
+        if silent {
+            self.monitors.emergency = Some(self.core.stamp);
+        }
+        self.advance_bunker();
+    }
+
+    fn follow_bands(&mut self) {
+        let now = self.now();
+        let config = self.config();
+        let (age, enter, clear, hold) = (
+            config.mm_util_max_age_ms,
+            config.mm_util_reduceonly,
+            config.mm_util_reduceonly_clear,
+            seconds(config.mm_util_reduceonly_clear_s),
+        );
+        let (kill_enter, kill_clear, kill_hold) =
+            (config.mm_util_kill, config.mm_util_kill_clear, seconds(config.mm_util_kill_clear_s));
+        let value = self.monitors.margin.fresh(now, age);
+        self.monitors.margin_reduce.follow(value, enter, clear, hold, now);
+        self.monitors.margin_kill.follow(value, kill_enter, kill_clear, kill_hold, now);
+    }
+
+    /// Evaluates the network: p95 once a second, transport lag and time-outs always.
+    pub(crate) fn advance_bunker(&mut self) {
+        let now = self.now();
+        let lag = self.transport_lag_ms();
+        let config = &self.core.config;
+        let bunker = &mut self.monitors.bunker;
+        while bunker.requests.front().is_some_and(|(at, _)| now.since(*at) > TIMEOUT_WINDOW_MS) {
+            bunker.requests.pop_front();
+        }
+        let p95 = bunker.http_p95_ms(now);
+        let elapsed = now.since(bunker.evaluated_at);
+        if elapsed >= 1000 {
+            let rest = elapsed.checked_rem(1000).unwrap_or(0);
+            bunker.evaluated_at = now.before(rest);
+            // A gap of several seconds counts as as many evaluations of the same window.
+            let rounds = u32::try_from(elapsed.saturating_sub(rest).checked_div(1000).unwrap_or(1)).unwrap_or(u32::MAX);
+            bunker.breaches = match p95 {
+                Some(p95) if p95 > config.http_p95_limit_ms => bunker.breaches.saturating_add(rounds),
+                _ => 0,
+            };
+        }
+        let (lost, all) = bunker.timeouts(now);
+        let timeouts_high = lost.saturating_mul(PPM) > all.saturating_mul(config.request_timeout_rate_limit);
+        let lag_high = lag.is_none_or(|lag| lag > config.bunker_jitter_threshold_ms);
+        let unknown = p95.is_none() || all == 0;
+        let enters = i64::from(bunker.breaches) >= config.http_p95_consecutive_windows
+            || lag_high
+            || timeouts_high
+            || unknown;
+        let calm = !enters && p95.is_some_and(|p95| p95 <= config.http_p95_limit_ms);
+        if enters {
+            bunker.on = true;
+        }
+        if !calm {
+            bunker.calm_since = None;
+        } else if bunker.on {
+            let since = *bunker.calm_since.get_or_insert(now);
+            if now.since(since) >= seconds(config.bunker_exit_stable_s) {
+                bunker.on = false;
+                bunker.calm_since = None;
+            }
+        }
+    }
+
+    /// Notes that a REST request ended; `None` is a time-out.
+    pub(crate) fn rest_ended(&mut self, round_trip_ms: Option<i64>) {
+        let now = self.now();
+        self.monitors.bunker.requests.push_back((now, round_trip_ms));
+    }
+
+    /// Brings every cause of the risk state in line with its condition.
+    pub(crate) fn update_causes(&mut self) {
+        let now = self.now();
+        let stamp = self.core.stamp;
+        let config = &self.core.config;
+        let monitors = &mut self.monitors;
+
+        match monitors.maintenance {
+            None => monitors.settle(Cause::Maintenance),
+            Some(window) => {
+                let near = now >= window.starts_at.before(seconds(config.maintenance_lead_s));
+                let over = now > window.ends_at
+                    && self.session.reconcile.last_success.is_some_and(|(started, _)| started.at > window.ends_at);
+                monitors.set_cause(Cause::Maintenance, near && !over, stamp);
+            }
+        }
+        let clean = self.groups.clean_since.is_some_and(|since| now.since(since) >= seconds(config.containment_clean_s));
+        if clean {
+            monitors.settle(Cause::GroupContainment);
+        }
+        let drained = i64::from(self.ledger.depth) < config.wal_queue_capacity
+            && self
+                .ledger
+                .last_failure_at
+                .is_none_or(|at| now.since(at) >= seconds(config.wal_recover_stable_s));
+        if drained {
+            monitors.settle(Cause::LedgerBackPressure);
+        }
+        if self.latch.trigger(OpenPermissionReason::SessionTerminationReconcileRequired).is_none() {
+            monitors.settle(Cause::SessionEnded);
+        }
+        let calm = self
+            .session
+            .rate_limited
+            .last()
+            .is_none_or(|at| now.since(*at) >= seconds(config.rate_limit_recover_s));
+        if calm {
+            monitors.settle(Cause::RateLimited);
+        }
+        match monitors.disk_primary.value {
+            Some(used) if used.0 >= config.disk_degraded_pct => monitors.raise(Cause::DiskHigh, stamp),
+            Some(used) if used.0 < config.disk_pause_archives_pct => monitors.settle(Cause::DiskHigh),
+            Some(_) | None => {}
+        }
+        let drifts = monitors.drift_ms.is_none_or(|drift| drift > config.time_drift_threshold_ms);
+        monitors.set_cause(Cause::ClockDrift, drifts, stamp);
+        let ttl = seconds(config.instrument_cache_ttl_s);
+        let stale = self.core.instruments.iter().any(|of| of.subscribed && now.since(of.fetched_at) > ttl);
+        monitors.set_cause(Cause::MetadataStale, stale, stamp);
+        let fee_stale = !monitors.fee_model.readable || monitors.fee_model.older_than(now, seconds(config.fee_cache_hard_s));
+        monitors.set_cause(Cause::FeeModel, fee_stale, stamp);
+        let queue_full = monitors.queues_full.iter().any(|full| *full);
+        monitors.set_cause(Cause::OutputQueue, queue_full, stamp);
+        let lock_held = monitors.lock_held;
+        monitors.set_cause(Cause::GroupLock, lock_held, stamp);
+    }
+
+    /// Returns the risk state that the active causes give.
+    #[must_use]
+    pub fn risk_state(&self) -> RiskState {
+        self.active_causes().map(|(cause, _)| risk_of(cause)).max_by_key(|state| severity(*state)).unwrap_or(RiskState::Healthy)
+    }
+
+    /// Returns the certificate's state. No grace, no last-known-good. Source: AT-020, AT-021, AT-294, AT-412.
+    #[must_use]
+    pub fn certificate_state(&self) -> F1CertState {
+        let Some(certificate) = &self.monitors.certificate else {
+            return F1CertState::Missing;
+        };
+        let bound = certificate.build_id == self.core.build_id
+            && certificate.runtime_config_hash == self.core.runtime_config_hash
+            && certificate.contract_version == CONTRACT_VERSION;
+        if !bound {
+            F1CertState::Invalid
+        } else if !certificate.passed {
+            F1CertState::Fail
+        } else if self.now().since(certificate.generated_at) > seconds(self.config().f1_cert_freshness_window_s) {
+            F1CertState::Stale
+        } else {
+            F1CertState::Pass
+        }
+    }
+
+    /// Returns the most severe signal over all producers; one that was never read counts as ForceReduceOnly.
+    #[must_use]
+    pub fn effective_override(&self) -> Override {
+        self.monitors
+            .overrides
+            .iter()
+            .map(|signal| signal.unwrap_or(Override::ForceReduceOnly))
+            .max()
+            .unwrap_or(Override::ForceReduceOnly)
+    }
+
+    /// Returns how many terminations were counted within the window.
+    #[must_use]
+    pub fn terminations_in_window(&self) -> i64 {
+        self.count_in_window(&self.session.terminations)
+    }
+
+    /// Returns how many HTTP 429 came within the window.
+    #[must_use]
+    pub fn rate_limited_in_window(&self) -> i64 {
+        self.count_in_window(&self.session.rate_limited)
+    }
+
+    fn count_in_window(&self, times: &[TimeMs]) -> i64 {
+        let now = self.now();
+        let window = seconds(self.config().count_window_s);
+        i64::try_from(times.iter().filter(|at| now.since(**at) <= window).count()).unwrap_or(i64::MAX)
+    }
+
+    /// Returns every mode reason whose predicate holds now, latched Kill reasons not counted.
+    pub(crate) fn predicates(&self) -> ReasonSet {
+        let now = self.now();
+        let config = self.config();
+        let monitors = &self.monitors;
+
+        let kill_ms = seconds(config.watchdog_kill_s);
+        let heartbeat_stale = monitors.heartbeat.older_than(now, kill_ms);
+        let tick_stale = monitors.loop_tick.older_than(now, kill_ms);
+
+        let risk = self.risk_state();
+        let signal = self.effective_override();
+
+        let session_killed = self.session.killed == Some(true);
+        let confirmed = self.session.count_readable
+            && if planted::broken(Rule::SessionKillBoundary) {
+                self.terminations_in_window() > config.rate_limit_kill_min_10028
+            } else {
+                self.terminations_in_window() >= config.rate_limit_kill_min_10028
+            };
+
+        let disk_max = config.disk_used_max_age_ms;
+        let disk_full = |pair: &Pair| pair.fresh(now, disk_max).is_some_and(|used| used.0 >= config.disk_kill_pct);
+        let disk_kill = disk_full(&monitors.disk_primary) && disk_full(&monitors.disk_secondary);
+        let primary_full = monitors.disk_primary.value.is_some_and(|used| used.0 >= config.disk_kill_pct);
+
+        let policy_stale =
+            !monitors.policy.readable || monitors.policy.older_than(now, seconds(config.max_policy_age_sec));
+        let fee_stale =
+            !monitors.fee_model.readable || monitors.fee_model.older_than(now, seconds(config.fee_cache_hard_s));
+
+        let input_missing = monitors.margin.fresh(now, config.mm_util_max_age_ms).is_none()
+            || monitors.disk_primary.fresh(now, disk_max).is_none()
+            || monitors.disk_secondary.fresh(now, disk_max).is_none()
+            || !monitors.heartbeat.readable
+            || !monitors.loop_tick.readable
+            || self.session.killed.is_none()
+            || !self.session.count_readable
+            || !monitors.policy.readable
+            || !monitors.fee_model.readable;
+
+        ReasonSet::EMPTY
+            .with(ModeReason::KillWatchdogHeartbeatStale, heartbeat_stale && tick_stale)
+            .with(ModeReason::KillRiskstateKill, risk == RiskState::Kill)
+            .with(ModeReason::KillMarginMmUtilCritical, monitors.margin_kill.on)
+            .with(ModeReason::KillRateLimitSessionTermination, session_killed && confirmed)
+            .with(ModeReason::KillDiskWatermarkKill, disk_kill)
+            .with(ModeReason::KillCortexForceKill, signal == Override::ForceKill)
+            .with(ModeReason::ReduceonlyRiskstateMaintenance, risk == RiskState::Maintenance)
+            .with(ModeReason::ReduceonlyEmergencyReduceonlyActive, monitors.emergency.is_some())
+            .with(ModeReason::ReduceonlyOpenPermissionLatched, self.latch.is_set())
+            .with(ModeReason::ReduceonlyBunkerModeActive, monitors.bunker.on)
+            .with(ModeReason::ReduceonlyF1CertInvalid, self.certificate_state() != F1CertState::Pass)
+            // The evidence chain is no input under the CSP profile, which is the only one this kernel enforces.
+            .with(ModeReason::ReduceonlyEvidenceChainNotGreen, false)
+            .with(ModeReason::ReduceonlyCortexForceReduceOnly, signal == Override::ForceReduceOnly)
+            .with(ModeReason::ReduceonlyFeeModelHardStale, fee_stale)
+            .with(ModeReason::ReduceonlyRiskstateDegraded, risk == RiskState::Degraded)
+            .with(ModeReason::ReduceonlyPolicyStale, policy_stale)
+            .with(ModeReason::ReduceonlyMarginMmUtilHigh, monitors.margin_reduce.on)
+            .with(ModeReason::ReduceonlyInputMissingOrStale, input_missing)
+            .with(ModeReason::ReduceonlyWatchdogUnconfirmed, heartbeat_stale != tick_stale)
+            .with(ModeReason::ReduceonlyDiskKillUnconfirmed, primary_full && !disk_kill)
+            .with(ModeReason::ReduceonlySessionKillUnconfirmed, session_killed && !confirmed)
+    }
+
+    /// Looks a token up in the registry; an unknown one is a violation that kills. True where it is known.
+    pub(crate) fn guard_token(&mut self, token: &str, effects: &mut Vec<Effect>) -> bool {
+        if is_known_reason_token(token) {
+            return true;
+        }
+        effects.push(Effect::Note(Note::UnknownToken(token.to_owned())));
+        self.latch_kill(ModeReason::KillCortexForceKill, true);
+        false
+    }
+
+    /// Latches every Kill reason whose predicate holds and that the registry says stays.
+    pub(crate) fn latch_kills(&mut self, predicates: ReasonSet) {
+        for reason in ModeReason::ALL {
+            if reason.tier() == crate::registry::Tier::Kill && reason.latched() && predicates.has(reason) {
+                self.latch_kill(reason, false);
+            }
+        }
+    }
+
+    fn latch_kill(&mut self, reason: ModeReason, by_registry_guard: bool) {
+        let latches = &mut self.monitors.kill_latches;
+        let key = (reason, by_registry_guard);
+        let Err(place) = latches.binary_search_by_key(&key, |latch| (latch.reason, latch.by_registry_guard)) else {
+            return;
+        };
+        let latch = KillLatch {
+            reason,
+            by_registry_guard,
+            raised_at: self.core.stamp.at,
+            build_id: self.core.build_id.clone(),
+            runtime_config_hash: self.core.runtime_config_hash.clone(),
+            incident_reset: false,
+            rebooted: false,
+            reauthenticated: false,
+            reconciled: false,
+        };
+        latches.insert(place, latch);
+    }
+
+    /// Drops every latched Kill reason that all its conditions have released and whose predicate is false.
+    pub(crate) fn release_kills(&mut self, predicates: ReasonSet) {
+        let now = self.now();
+        let config = self.config();
+        let kill_ms = seconds(config.watchdog_kill_s);
+        let beats = |dated: &Dated| dated.readable && !dated.older_than(now, kill_ms);
+        let alive = beats(&self.monitors.heartbeat) && beats(&self.monitors.loop_tick);
+        let roomy = |pair: &Pair| {
+            pair.fresh(now, config.disk_used_max_age_ms).is_some_and(|used| used.0 < config.disk_kill_pct)
+        };
+        let disks = roomy(&self.monitors.disk_primary) && roomy(&self.monitors.disk_secondary);
+        self.monitors.kill_latches.retain(|latch| {
+            let released = match latch.reason {
+                ModeReason::KillWatchdogHeartbeatStale => latch.incident_reset && latch.rebooted && alive,
+                ModeReason::KillRiskstateKill => latch.incident_reset,
+                ModeReason::KillRateLimitSessionTermination => {
+                    latch.reauthenticated && latch.reconciled && latch.incident_reset
+                }
+                ModeReason::KillDiskWatermarkKill => latch.rebooted && disks,
+                // By the registry guard: only a boot of another build or configuration, which drops it there.
+                ModeReason::KillCortexForceKill => !latch.by_registry_guard && latch.incident_reset,
+                _ => true,
+            };
+            !released || predicates.has(latch.reason)
+        });
+    }
+
+    /// Adds the latched Kill reasons to what the predicates say.
+    pub(crate) fn with_latched_kills(&self, predicates: ReasonSet) -> ReasonSet {
+        self.monitors.kill_latches.iter().fold(predicates, |set, latch| set.with(latch.reason, true))
+    }
+
+    /// Takes an operator's closing of an incident.
+    pub(crate) fn incident_reset(&mut self, reason: ModeReason) {
+        if reason == ModeReason::KillRiskstateKill {
+            self.monitors.settle(Cause::OperatorKill);
+            self.monitors.settle(Cause::LedgerDamaged);
+        }
+        if reason == ModeReason::KillCortexForceKill && self.effective_override() == Override::ForceKill {
+            // A reset counts only while no producer asks for Kill.
+            return;
+        }
+        for latch in self.monitors.kill_latches.iter_mut().filter(|latch| latch.reason == reason) {
+            latch.incident_reset = true;
+        }
+    }
+
+    /// Returns what a restart must not soften.
+    pub(crate) fn slot(&self) -> Slot {
+        Slot {
+            kill_latches: self.monitors.kill_latches.clone(),
+            margin_reduce_band: self.monitors.margin_reduce.on,
+            margin_kill_band: self.monitors.margin_kill.on,
+            emergency_triggered_at: self.monitors.emergency.map(|stamp| stamp.at),
+            session_killed: self.session.killed == Some(true),
+            terminations: self.session.terminations.clone(),
+            rate_limited: self.session.rate_limited.clone(),
+            override_cooldowns: Vec::new(),
+            bunker: self.monitors.bunker.on,
+        }
+    }
+
+    /// Takes the sticky slot over from the last process; its times go on ageing, held-for times start again.
+    pub(crate) fn load_slot(&mut self, slot: &Slot) {
+        let (build_id, hash) = (self.core.build_id.clone(), self.core.runtime_config_hash.clone());
+        self.monitors.kill_latches = kept_latches(slot, &build_id, &hash);
+        self.monitors.margin_reduce.on = slot.margin_reduce_band;
+        self.monitors.margin_kill.on = slot.margin_kill_band;
+        // Any event of this boot is later than the trigger; only its time counts for the cooldown.
+        self.monitors.emergency =
+            slot.emergency_triggered_at.map(|at| Stamp { seq: self.core.stamp.seq, at });
+        self.monitors.bunker.on = slot.bunker;
+        self.session.terminations.clone_from(&slot.terminations);
+        self.session.rate_limited.clone_from(&slot.rate_limited);
+        if self.session.killed == Some(false) && slot.session_killed {
+            self.session.killed = Some(true);
+        }
+    }
+}
+
+fn kept_latches(slot: &Slot, build_id: &str, runtime_config_hash: &str) -> Vec<KillLatch> {
+    let mut kept: Vec<KillLatch> = slot
+        .kill_latches
+        .iter()
+        .filter(|latch| {
+            let rebuilt = latch.build_id != build_id || latch.runtime_config_hash != runtime_config_hash;
+            !(latch.by_registry_guard && (rebuilt || planted::broken(Rule::StickyGuard)))
+        })
+        .cloned()
+        .collect();
+    for latch in &mut kept {
+        latch.rebooted = true;
+    }
+    kept.sort_by_key(|latch| (latch.reason, latch.by_registry_guard));
+    kept
+}
+
+const fn risk_of(cause: Cause) -> RiskState {
+    match cause {
+        Cause::OperatorKill | Cause::LedgerDamaged => RiskState::Kill,
+        Cause::Maintenance => RiskState::Maintenance,
+        Cause::GroupContainment
+        | Cause::LedgerBackPressure
+        | Cause::SessionEnded
+        | Cause::RateLimited
+        | Cause::LimitsFetch
+        | Cause::DiskHigh
+        | Cause::ClockDrift
+        | Cause::Label
+        | Cause::MetadataStale
+        | Cause::FeeModel
+        | Cause::OutputQueue
+        | Cause::GroupLock => RiskState::Degraded,
+    }
+}
+
+const fn severity(state: RiskState) -> u8 {
+    match state {
+        RiskState::Healthy => 0,
+        RiskState::Degraded => 1,
+        RiskState::Maintenance => 2,
+        RiskState::Kill => 3,
+    }
+}

@@ -1,0 +1,183 @@
+//! The fold with its hashes.
+
+use drillfold_kernel::{
+    BEHAVIOUR_VERSION, COMPONENTS, Kernel,
+    effect::Effect,
+    event::Event,
+    registry::{OpenPermissionReason, TradingMode},
+    resolver::ReasonSet,
+    units::{Seq, TimeMs},
+};
+use serde::Serialize;
+use thiserror::Error;
+
+use crate::wal::{ChainHasher, Checkpoint, Digest128, Digest256, ImageError, TraceHeader, encode_state};
+
+/// Events from one checkpoint to the next.
+pub const CHECKPOINT_STRIDE_EVENTS: u32 = 256;
+
+/// Events from one state image to the next.
+pub const IMAGE_STRIDE_EVENTS: u32 = 4096;
+
+/// Steps when the kernel's state changes its shape without changing the bytes of an empty one.
+const STATE_LAYOUT_VERSION: u32 = 1;
+
+/// Why a fold can't go on.
+#[derive(Debug, Error)]
+pub enum FoldError {
+    /// State or behaviour could not be turned into bytes; a defect of ours, never of the log.
+    #[error("encode event {seq}", seq = seq.0)]
+    Encode {
+        /// The event.
+        seq: Seq,
+        /// What failed.
+        #[source]
+        source: ImageError,
+    },
+}
+
+/// What the chain hash covers of one event: what could be observed of it. Its version is
+/// [`BEHAVIOUR_VERSION`].
+#[derive(Serialize)]
+struct Behaviour<'a> {
+    mode: TradingMode,
+    reasons: ReasonSet,
+    codes: &'a [OpenPermissionReason],
+    effects: &'a [Effect],
+}
+
+/// A kernel, the chain over its behaviour, and the effects of the last event.
+#[derive(Debug)]
+pub struct Folder {
+    kernel: Kernel,
+    chain: ChainHasher,
+    effects: Vec<Effect>,
+    seq: Seq,
+    at: TimeMs,
+}
+
+impl Default for Folder {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Folder {
+    /// Returns a folder before the first event.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { kernel: Kernel::down(), chain: ChainHasher::new(), effects: Vec::new(), seq: Seq(0), at: TimeMs(0) }
+    }
+
+    /// Applies the next event; its number is one more than the last.
+    ///
+    /// # Errors
+    /// [`FoldError::Encode`].
+    pub fn step(&mut self, at: TimeMs, event: &Event) -> Result<(), FoldError> {
+        self.seq = Seq(self.seq.0.saturating_add(1));
+        self.at = at;
+        self.effects.clear();
+        self.kernel.apply(self.seq, at, event, &mut self.effects);
+        let codes: Vec<OpenPermissionReason> = self.kernel.latch.codes().collect();
+        let behaviour = Behaviour {
+            mode: self.kernel.core.resolution.mode,
+            reasons: self.kernel.core.resolution.reasons,
+            codes: &codes,
+            effects: &self.effects,
+        };
+        let bytes = encode_state(&behaviour).map_err(|source| FoldError::Encode { seq: self.seq, source })?;
+        self.chain.push(&bytes);
+        Ok(())
+    }
+
+    /// Returns the kernel after the last event.
+    #[must_use]
+    pub const fn kernel(&self) -> &Kernel {
+        &self.kernel
+    }
+
+    /// Returns what the kernel asked for at the last event.
+    #[must_use]
+    pub fn effects(&self) -> &[Effect] {
+        &self.effects
+    }
+
+    /// Returns the number of the last event; 0 before the first.
+    #[must_use]
+    pub const fn seq(&self) -> Seq {
+        self.seq
+    }
+
+    /// Returns the time of the last event.
+    #[must_use]
+    pub const fn at(&self) -> TimeMs {
+        self.at
+    }
+
+    /// True where a checkpoint is due after the last event.
+    #[must_use]
+    pub const fn checkpoint_is_due(&self) -> bool {
+        self.seq.0.is_multiple_of(CHECKPOINT_STRIDE_EVENTS as u64)
+    }
+
+    /// True where a state image is due after the last event.
+    #[must_use]
+    pub const fn image_is_due(&self) -> bool {
+        self.seq.0.is_multiple_of(IMAGE_STRIDE_EVENTS as u64)
+    }
+
+    /// Closes the chain's batch and returns the checkpoint after the last event.
+    ///
+    /// # Errors
+    /// [`FoldError::Encode`].
+    pub fn checkpoint(&mut self) -> Result<Checkpoint, FoldError> {
+        let leaves = leaves_of(&self.kernel).map_err(|source| FoldError::Encode { seq: self.seq, source })?;
+        Ok(Checkpoint::new(self.seq, self.at, self.chain.checkpoint(), leaves))
+    }
+
+    /// Returns the header of a trace that this build makes of a log.
+    ///
+    /// # Errors
+    /// [`FoldError::Encode`].
+    pub fn trace_header(event_schema: Digest128, scenario_digest: Digest256, seed: u64) -> Result<TraceHeader, FoldError> {
+        Ok(TraceHeader {
+            behaviour_version: BEHAVIOUR_VERSION,
+            checkpoint_stride_events: CHECKPOINT_STRIDE_EVENTS,
+            image_stride_events: IMAGE_STRIDE_EVENTS,
+            state_fingerprint: state_fingerprint().map_err(|source| FoldError::Encode { seq: Seq(0), source })?,
+            event_schema,
+            scenario_digest,
+            seed,
+            components: COMPONENTS.iter().map(|name| (*name).to_owned()).collect(),
+        })
+    }
+}
+
+/// Returns the hash of each component of a state, in the order of [`COMPONENTS`].
+///
+/// # Errors
+/// [`ImageError`] where a component can't be encoded.
+pub fn leaves_of(kernel: &Kernel) -> Result<Vec<Digest128>, ImageError> {
+    let Kernel { core, feeds, orders, ledger, groups, session, latch, monitors } = kernel;
+    let bytes: [Vec<u8>; COMPONENTS.len()] = [
+        encode_state(core)?,
+        encode_state(feeds)?,
+        encode_state(orders)?,
+        encode_state(ledger)?,
+        encode_state(groups)?,
+        encode_state(session)?,
+        encode_state(latch)?,
+        encode_state(monitors)?,
+    ];
+    Ok(bytes.iter().map(|bytes| Digest128::of(bytes)).collect())
+}
+
+/// Returns the fingerprint of the state's type: a digest over the bytes of an empty state and the layout's version.
+///
+/// # Errors
+/// [`ImageError`] where the empty state can't be encoded.
+pub fn state_fingerprint() -> Result<Digest128, ImageError> {
+    let mut bytes = encode_state(&Kernel::down())?;
+    bytes.extend_from_slice(&STATE_LAYOUT_VERSION.to_le_bytes());
+    Ok(Digest128::of(&bytes))
+}

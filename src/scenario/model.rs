@@ -1,0 +1,500 @@
+//! A checked scenario: what the world is, what happens to it, what must hold.
+//!
+//! These are the types that the rest of the crate works with. `raw.rs` has the tables as a person writes them, `check.rs`
+//! turns one into the other. A scenario acts on the world and on inputs only: nothing here can name a kernel field or write
+//! a `/status` key.
+
+use drillfold_kernel::{
+    event::{InstrumentKind, LegProposal, OperatorCommand, Override, Producer},
+    units::{Ppm, Price, Qty, TimeMs},
+};
+
+/// A scenario, or one variant of it, ready to run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scenario {
+    /// Name, as its file: `drill_2_market_data_stale`.
+    pub name: String,
+    /// Name of the variant; `None` for the scenario itself.
+    pub variant: Option<String>,
+    /// Number of the checklist's drill, if it is one.
+    pub drill: Option<u8>,
+    /// One line for tables.
+    pub title: String,
+    /// What the scenario shows, for the pack.
+    pub shows: String,
+    /// Seed of every random stream.
+    pub seed: u64,
+    /// Simulated time of the first event.
+    pub start: TimeMs,
+    /// How long the simulation runs, in milliseconds.
+    pub duration_ms: i64,
+    /// Most events the run may have.
+    pub events_max: u64,
+    /// The build that is drilled.
+    pub build_id: String,
+    /// Overrides of `specs/config/defaults.toml`, by name, in name order.
+    pub config: Vec<(String, toml::Value)>,
+    /// The world at the start.
+    pub world: World,
+    /// What the strategy keeps proposing.
+    pub strategy: Strategy,
+    /// The timeline, by time; equal times in file order.
+    pub steps: Vec<Step>,
+    /// Named statuses to take.
+    pub snapshots: Vec<Snapshot>,
+    /// What must hold.
+    pub expectations: Vec<Expectation>,
+    /// For the pack: what the drill leaves open.
+    pub risks: Vec<String>,
+    /// SHA-256 over the scenario file's text.
+    pub digest: [u8; 32],
+}
+
+/// The world at the start of a run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct World {
+    /// Instruments the venue lists, in table order; all are subscribed.
+    pub instruments: Vec<InstrumentSetup>,
+    /// How the synthetic market moves.
+    pub market: Market,
+    /// Path of a recorded feed, relative to the scenario file, that is played beside the synthetic market.
+    pub recording: Option<String>,
+    /// One-way delays in milliseconds, lowest and highest, both included.
+    pub latency: Latency,
+    /// Host samples and their pace.
+    pub host: Host,
+    /// How the ledger's writer drains.
+    pub ledger: LedgerWriter,
+    /// Inputs that the boot event lacks, by name (see `Withheld`).
+    pub withhold: Vec<Withheld>,
+}
+
+/// One listed instrument.
+#[derive(Clone, Debug, PartialEq)]
+pub struct InstrumentSetup {
+    /// Venue's name.
+    pub name: String,
+    /// What it is.
+    pub kind: InstrumentKind,
+    /// Its underlying, such as BTC.
+    pub underlying: String,
+    /// Smallest price step.
+    pub tick_size: Price,
+    /// Smallest amount step.
+    pub amount_step: Qty,
+    /// Smallest order.
+    pub min_amount: Qty,
+    /// Mid price at the start.
+    pub mid: Price,
+    /// Amount on each level of the synthetic book.
+    pub level_qty: Qty,
+    /// Option delta.
+    pub delta: Option<Ppm>,
+    /// False for instruments that come from the recording only.
+    pub synthetic: bool,
+}
+
+/// Pace of the synthetic market; a pace of 0 switches that part off.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Market {
+    /// A book change of each instrument every so many ms.
+    pub book_every_ms: i64,
+    /// Random part added to `book_every_ms`, 0 to this many ms.
+    pub book_jitter_ms: i64,
+    /// A public trade of each instrument every so many ms.
+    pub trades_every_ms: i64,
+    /// A ticker of each instrument every so many ms.
+    pub ticker_every_ms: i64,
+    /// Levels a side.
+    pub levels: u16,
+    /// Largest step of the mid price at a change, in ticks.
+    pub walk_ticks: i64,
+    /// Index price in USD of each underlying, by name.
+    pub index: Vec<(String, Price)>,
+}
+
+/// One-way delays, (lowest, highest) in ms.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Latency {
+    /// Venue to us on the public socket.
+    pub public_ms: (i64, i64),
+    /// Each way on the private socket.
+    pub private_ms: (i64, i64),
+    /// Each way over REST.
+    pub rest_ms: (i64, i64),
+}
+
+/// What the host reports.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Host {
+    /// Host samples every so many ms.
+    pub sample_every_ms: i64,
+    /// Watchdog heartbeat every so many ms.
+    pub heartbeat_every_ms: i64,
+    /// Policy, certificate and fee model every so many ms.
+    pub refresh_every_ms: i64,
+    /// Maintenance-margin utilisation.
+    pub mm_util: Ppm,
+    /// Use of the primary disk.
+    pub disk: Ppm,
+    /// Use of the second disk.
+    pub disk_secondary: Ppm,
+    /// Clock drift in ms.
+    pub drift_ms: i64,
+}
+
+/// How the ledger's writer drains its queue.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LedgerWriter {
+    /// A batch every so many ms.
+    pub drain_every_ms: i64,
+    /// Records a batch at most.
+    pub batch: u32,
+}
+
+/// Inputs a boot may lack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Withheld {
+    /// Margin sample.
+    Margin,
+    /// Primary disk sample.
+    DiskPrimary,
+    /// Second disk sample.
+    DiskSecondary,
+    /// Watchdog heartbeat.
+    Heartbeat,
+    /// Loop tick.
+    LoopTick,
+    /// Policy generation time.
+    Policy,
+    /// Certificate.
+    Certificate,
+    /// Fee model's time.
+    FeeModel,
+    /// Clock drift.
+    Drift,
+    /// Override producers.
+    Overrides,
+    /// Round trips of the handshake.
+    RoundTrips,
+    /// The session-kill flag.
+    SessionFlag,
+    /// The count of 10028.
+    SessionCount,
+}
+
+/// What the strategy keeps proposing; a pace of 0 switches that part off.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Strategy {
+    /// An OPEN of one leg every so many ms.
+    pub open_every_ms: i64,
+    /// A reduce-only close every so many ms, while there is a position.
+    pub close_every_ms: i64,
+    /// A cancel of a resting order of ours every so many ms, while there is one.
+    pub cancel_every_ms: i64,
+    /// Every so many OPENs, one rests far from the market instead of crossing; 0 never.
+    pub resting_every: u32,
+    /// Instruments it trades, by index.
+    pub instruments: Vec<usize>,
+    /// Amount of an OPEN.
+    pub open_qty: Qty,
+    /// Amount of a close.
+    pub close_qty: Qty,
+    /// Above this absolute position no OPEN of a crossing kind is proposed in that instrument's direction.
+    pub position_max: Qty,
+    /// When it begins, ms from the start.
+    pub from_ms: i64,
+}
+
+/// One step of the timeline.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Step {
+    /// When, ms from the start.
+    pub at_ms: i64,
+    /// True for the one step that is the drill's trigger.
+    pub trigger: bool,
+    /// What happens, in words.
+    pub says: String,
+    /// What happens.
+    pub action: Action,
+}
+
+/// What a step does to the world or feeds in.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// The venue stops sending market data; keep-alives go on.
+    StopMarketData,
+    /// The venue sends market data again.
+    ResumeMarketData,
+    /// The network loses this many of the next book changes of an instrument.
+    DropBookChanges {
+        /// Index of the instrument.
+        instrument: usize,
+        /// How many.
+        count: u32,
+    },
+    /// The network loses this many of the next trade messages of an instrument.
+    DropTrades {
+        /// Index of the instrument.
+        instrument: usize,
+        /// How many.
+        count: u32,
+    },
+    /// The network delivers the next trade messages of an instrument twice.
+    RepeatTrades {
+        /// Index of the instrument.
+        instrument: usize,
+        /// How many.
+        count: u32,
+    },
+    /// The venue's next trade of an instrument carries a `trade_seq` that is this much too low.
+    StepBackTrades {
+        /// Index of the instrument.
+        instrument: usize,
+        /// By how much.
+        by: u64,
+    },
+    /// The network delivers the next own-trade messages twice.
+    RepeatOwnTrades {
+        /// How many.
+        count: u32,
+    },
+    /// The venue refuses the next orders that match.
+    RejectOrders {
+        /// Index of the instrument; `None` any.
+        instrument: Option<usize>,
+        /// True: only orders of the strategy's groups, not containment.
+        only_legs: bool,
+        /// How many.
+        count: u32,
+        /// The venue's error code.
+        code: i32,
+    },
+    /// The venue leaves the next matching immediate orders unfilled, or fills a share of them.
+    StarveOrders {
+        /// Index of the instrument; `None` any.
+        instrument: Option<usize>,
+        /// How many.
+        count: u32,
+        /// Share that is filled, parts per million, rounded down to the amount step.
+        fill: Ppm,
+    },
+    /// The strategy proposes this group.
+    ProposeGroup {
+        /// Net edge in USD cents.
+        net_edge_usd_cents: Option<i64>,
+        /// The legs; a price of zero means: cross the market at that moment by ten ticks.
+        legs: Vec<LegProposal>,
+    },
+    /// The ledger's writer stops draining.
+    StallLedger,
+    /// The ledger's writer drains again.
+    ResumeLedger,
+    /// `kill -9` now; the process starts again later.
+    Crash {
+        /// Down for so many ms.
+        down_ms: i64,
+        /// What survives of the queue.
+        flush: bool,
+    },
+    /// `kill -9` when a point is reached.
+    CrashAt {
+        /// Where.
+        point: CrashPoint,
+        /// At which occurrence after the step, from 1.
+        nth: u32,
+        /// Down for so many ms.
+        down_ms: i64,
+    },
+    /// A clean stop and a start with another build or configuration.
+    Redeploy {
+        /// The new build.
+        build_id: String,
+        /// Down for so many ms.
+        down_ms: i64,
+    },
+    /// The venue answers 10028 on the private socket and then closes it.
+    TooManyRequests,
+    /// The venue ends the private session.
+    EndSession,
+    /// The key is revoked: the session ends, and so many authentications are refused.
+    RevokeKey {
+        /// How many authentications are refused.
+        refused: u32,
+    },
+    /// The next authentications are refused with a code.
+    RefuseAuthentication {
+        /// How many.
+        count: u32,
+        /// The venue's error code.
+        code: i32,
+    },
+    /// The private socket is lost.
+    DropPrivateSocket,
+    /// The public socket is lost.
+    DropPublicSocket,
+    /// The next REST requests are refused with a code (429).
+    RefuseRest {
+        /// How many.
+        count: u32,
+        /// HTTP status or venue error code.
+        code: i32,
+    },
+    /// The next REST requests are not answered at all.
+    LoseRest {
+        /// How many.
+        count: u32,
+    },
+    /// A subsystem reports with a token.
+    ReportToken {
+        /// Who.
+        subsystem: String,
+        /// The token.
+        token: String,
+    },
+    /// An operator acts.
+    Operator(OperatorCommand),
+    /// The margin utilisation from now on.
+    SetMargin(Ppm),
+    /// The disks from now on.
+    SetDisk {
+        /// Primary.
+        primary: Ppm,
+        /// Secondary.
+        secondary: Ppm,
+    },
+    /// The watchdog's heartbeat stops or goes on.
+    SetHeartbeat(bool),
+    /// The clock drift from now on, in ms.
+    SetDrift(i64),
+    /// An override producer's signal from now on.
+    SetOverride {
+        /// Who.
+        producer: Producer,
+        /// What.
+        signal: Override,
+    },
+    /// The strategy's pace from now on; `None` leaves a value as it is.
+    SetStrategy {
+        /// As `Strategy::open_every_ms`.
+        open_every_ms: Option<i64>,
+        /// As `Strategy::close_every_ms`.
+        close_every_ms: Option<i64>,
+        /// As `Strategy::cancel_every_ms`.
+        cancel_every_ms: Option<i64>,
+    },
+}
+
+/// Where a crash strikes, seen from one intent of the strategy. Source: decisions 15, 29; crash matrix CM-001 to CM-013.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum CrashPoint {
+    /// Before the intent's record reached the queue.
+    BeforeRecord,
+    /// The record is durable, nothing is sent.
+    AfterRecord,
+    /// The order is sent, its mark is not recorded.
+    BeforeSentRecord,
+    /// The order is sent and the mark is durable, no acknowledgement yet.
+    AfterSend,
+    /// The acknowledgement arrived at the host and was not processed.
+    BeforeAck,
+    /// The acknowledgement is processed.
+    AfterAck,
+    /// The venue filled, the message was not processed.
+    BeforeFill,
+    /// The fill is processed.
+    AfterFill,
+    /// Between the requests of a run of reconciliation.
+    InReconciliation,
+}
+
+/// A named `/status`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Snapshot {
+    /// Its name: `baseline`, `tripped`, `recovering`, `cleared`, `redeployed`.
+    pub name: String,
+    /// When it is taken.
+    pub when: SnapshotWhen,
+}
+
+/// When a snapshot is taken.
+#[derive(Clone, Debug, PartialEq)]
+pub enum SnapshotWhen {
+    /// After the last event at or before this many ms from the start.
+    At(i64),
+    /// After the first event, later than the snapshot or trigger before it in the file, for which the expression holds.
+    Holds(String),
+}
+
+/// Something that must hold.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Expectation {
+    /// Id of the checklist's criterion that it proves.
+    pub criterion: String,
+    /// What it says, in words.
+    pub says: String,
+    /// First event it looks at.
+    pub from: Bound,
+    /// Last event it looks at.
+    pub to: Bound,
+    /// What is asked.
+    pub kind: ExpectationKind,
+}
+
+/// An end of the range of an expectation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Bound {
+    /// The first event.
+    Start,
+    /// The trigger's mark.
+    Trigger,
+    /// The event of a snapshot.
+    Snapshot(String),
+    /// The last event.
+    End,
+}
+
+/// What an expectation asks; expressions are over status keys and facts (judge room).
+#[derive(Clone, Debug, PartialEq)]
+pub enum ExpectationKind {
+    /// Holds after every event of the range.
+    Always(String),
+    /// Holds after no event of the range.
+    Never(String),
+    /// Holds after at least one event of the range.
+    Sometimes(String),
+    /// Holds at the latest so many loop ticks after the range's first event.
+    WithinTicks {
+        /// How many ticks.
+        ticks: u32,
+        /// What.
+        holds: String,
+    },
+    /// `forbidden` does not hold before `release` does; and `release` comes.
+    Until {
+        /// What ends the ban.
+        release: String,
+        /// What must not be before.
+        forbidden: String,
+    },
+    /// A number that never rises over the range.
+    NeverRises(String),
+    /// A number that grows by exactly this much over the range.
+    Grows {
+        /// Which.
+        value: String,
+        /// By how much.
+        by: i64,
+    },
+}
+
+impl Scenario {
+    /// Returns the name with the variant's behind a slash, where it is one.
+    #[must_use]
+    pub fn full_name(&self) -> String {
+        match &self.variant {
+            Some(variant) => format!("{}/{variant}", self.name),
+            None => self.name.clone(),
+        }
+    }
+}

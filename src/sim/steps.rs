@@ -1,0 +1,172 @@
+//! The timeline: what each step does to the world.
+
+use drillfold_kernel::event::{CloseCause, Event, Socket};
+
+use super::{
+    crash::ArmedCrash,
+    faults::{Fault, waiting_fault},
+    simulation::{Due, Mark, Proposing, Simulation},
+};
+use crate::{
+    exchange::codes,
+    scenario::model::{self, Action},
+};
+
+impl Simulation {
+    /// Carries a step out and marks it.
+    pub(super) fn take_step(&mut self, place: usize) {
+        let Some(step) = self.steps.get(place).cloned() else { return };
+        self.marks.push(Mark { at: self.now(), step: place, trigger: step.trigger, says: step.says });
+        if let Some((count, fault)) = waiting_fault(&step.action) {
+            self.faults.set(place, count, fault);
+        } else if self.act(place, step.action) {
+            self.count(place);
+        }
+    }
+
+    /// Acts at once; true where something changed.
+    fn act(&mut self, place: usize, action: Action) -> bool {
+        match action {
+            Action::StopMarketData => {
+                // What it keeps back is counted message by message.
+                self.stop_feed(place);
+                false
+            }
+            Action::ResumeMarketData => self.resume_feed(),
+            Action::ProposeGroup { net_edge_usd_cents, legs } => {
+                self.input(|simulation| simulation.strategy.group(net_edge_usd_cents, &legs))
+            }
+            Action::StallLedger => {
+                self.ledger.stall(place);
+                false
+            }
+            Action::ResumeLedger => self.ledger.resume(),
+            Action::Crash { down_ms, flush } => {
+                let was_up = self.up;
+                if was_up {
+                    self.crash(down_ms, flush);
+                }
+                was_up
+            }
+            Action::CrashAt { point, nth, down_ms } => {
+                self.armed.push(ArmedCrash { step: place, point, nth, seen: 0, down_ms });
+                false
+            }
+            Action::Redeploy { build_id, down_ms } => {
+                let was_up = self.up;
+                let changed = self.build_id != build_id;
+                self.build_id = build_id;
+                if was_up {
+                    // A clean stop leaves nothing in the queue.
+                    self.crash(down_ms, true);
+                }
+                was_up || changed
+            }
+            Action::TooManyRequests => {
+                let error = Event::VenueErrored { code: codes::TOO_MANY_REQUESTS };
+                self.end_session(Some(error), CloseCause::SessionEnded)
+            }
+            Action::EndSession => self.end_session(None, CloseCause::SessionEnded),
+            Action::RevokeKey { refused } => {
+                self.faults.set(place, refused, Fault::RefuseAuthentication { code: codes::INVALID_CREDENTIALS });
+                self.end_session(None, CloseCause::KeyRevoked)
+            }
+            Action::DropPrivateSocket => self.lose_socket(Socket::Private),
+            Action::DropPublicSocket => self.lose_socket(Socket::Public),
+            Action::ReportToken { subsystem, token } => self.input(|_| Event::TokenReported { subsystem, token }),
+            Action::Operator(command) => self.input(|_| Event::OperatorCommanded(command)),
+            Action::SetMargin(value) => {
+                let changed = std::mem::replace(&mut self.host.mm_util, value) != value;
+                self.sampled(changed)
+            }
+            Action::SetDisk { primary, secondary } => {
+                let disk = (primary, secondary);
+                let changed = std::mem::replace(&mut self.host.disk, disk) != disk;
+                self.sampled(changed)
+            }
+            Action::SetHeartbeat(beats) => std::mem::replace(&mut self.host.heart_beats, beats) != beats,
+            Action::SetDrift(drift_ms) => {
+                let changed = std::mem::replace(&mut self.host.drift_ms, drift_ms) != drift_ms;
+                if changed {
+                    self.hear([Event::ClockDriftSampled { drift_ms: Some(drift_ms) }]);
+                }
+                changed
+            }
+            Action::SetOverride { producer, signal } => {
+                let changed = self.host.set_override(producer, signal);
+                if changed {
+                    self.hear([Event::OverrideSampled { producer, signal }]);
+                }
+                changed
+            }
+            Action::SetStrategy { open_every_ms, close_every_ms, cancel_every_ms } => {
+                self.set_paces([open_every_ms, close_every_ms, cancel_every_ms])
+            }
+            // These wait for what they strike.
+            Action::DropBookChanges { .. }
+            | Action::DropTrades { .. }
+            | Action::RepeatTrades { .. }
+            | Action::StepBackTrades { .. }
+            | Action::RepeatOwnTrades { .. }
+            | Action::RejectOrders { .. }
+            | Action::StarveOrders { .. }
+            | Action::RefuseAuthentication { .. }
+            | Action::RefuseRest { .. }
+            | Action::LoseRest { .. } => false,
+        }
+    }
+
+    /// Feeds an input in; false while no process could take it.
+    fn input(&mut self, event: impl FnOnce(&mut Self) -> Event) -> bool {
+        if self.up {
+            let event = event(self);
+            self.hear([event]);
+        }
+        self.up
+    }
+
+    /// A value that changed is sampled at once.
+    fn sampled(&mut self, changed: bool) -> bool {
+        if changed {
+            self.hear(self.host.samples(self.now()));
+        }
+        changed
+    }
+
+    fn resume_feed(&mut self) -> bool {
+        let was_stopped = self.publisher.is_stopped();
+        self.publisher.resume();
+        let listening = self.subscriber_hears();
+        self.publisher.release_trades(listening);
+        if was_stopped {
+            self.send_owed_snapshots();
+        }
+        was_stopped
+    }
+
+    /// Sets the paces that are given, by [`Proposing::index`]; a pace that changes begins anew.
+    fn set_paces(&mut self, paces: [Option<i64>; 3]) -> bool {
+        let mut changed = false;
+        for (proposing, pace_ms) in Proposing::ALL.into_iter().zip(paces) {
+            let Some(pace_ms) = pace_ms.map(|pace_ms| pace_ms.max(0)) else { continue };
+            let model::Strategy { open_every_ms, close_every_ms, cancel_every_ms, .. } = &mut self.strategy.setup;
+            let current = match proposing {
+                Proposing::Open => open_every_ms,
+                Proposing::Close => close_every_ms,
+                Proposing::Cancel => cancel_every_ms,
+            };
+            if std::mem::replace(current, pace_ms) == pace_ms {
+                continue;
+            }
+            changed = true;
+            if let Some(changes) = self.pace_changes.get_mut(proposing.index()) {
+                *changes = changes.saturating_add(1);
+                let due = Due::Propose(proposing, *changes);
+                if pace_ms > 0 {
+                    self.queue.push(self.queue.now().after(pace_ms), due);
+                }
+            }
+        }
+        changed
+    }
+}

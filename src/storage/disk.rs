@@ -1,0 +1,217 @@
+//! Files of the machine's file system.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::{AppendFile, Entry, EntryKind, Operation, Storage, StorageError};
+
+/// Whether [`DiskStorage`] waits for durable media where its operations promise it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// `sync`, `create_new` and `replace` return when the bytes (and the folder's entry) survive a loss of power.
+    Synced,
+    /// They return when the system has the bytes: a crash of the process loses nothing, a loss of power may. For what
+    /// can be made again at any time, such as a folder of reports.
+    Unsynced,
+}
+
+/// [`Storage`] over `std::fs`.
+#[derive(Debug, Clone, Copy)]
+pub struct DiskStorage {
+    durability: Durability,
+}
+
+impl DiskStorage {
+    /// Returns a storage on the machine's disk.
+    pub fn new(durability: Durability) -> Self {
+        Self { durability }
+    }
+
+    fn sync_file(&self, file: &File) -> io::Result<()> {
+        match self.durability {
+            Durability::Synced => file.sync_all(),
+            Durability::Unsynced => Ok(()),
+        }
+    }
+
+    /// Makes a new or renamed entry of the folder of `path` durable.
+    fn sync_folder_of(&self, path: &Path) -> io::Result<()> {
+        match self.durability {
+            Durability::Synced => sync_folder(folder_of(path)),
+            Durability::Unsynced => Ok(()),
+        }
+    }
+
+    fn lock(&self, operation: Operation, path: &Path, file: File) -> Result<DiskFile, StorageError> {
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(StorageError::Locked { operation, path: path.to_path_buf() });
+            }
+            Err(TryLockError::Error(source)) => {
+                return Err(StorageError::from_io(operation, path, source));
+            }
+        }
+        // The size is asked for only under the lock: before it another writer could still have been appending.
+        let size_bytes = file.metadata().map_err(|source| StorageError::from_io(operation, path, source))?.len();
+        Ok(DiskFile { file, path: path.to_path_buf(), size_bytes, durability: self.durability })
+    }
+}
+
+impl Storage for DiskStorage {
+    fn read_at_most(&self, path: &Path, size_bytes_max: u64) -> Result<Vec<u8>, StorageError> {
+        let failed = |source| StorageError::from_io(Operation::Read, path, source);
+        let file = File::open(path).map_err(failed)?;
+        let size_bytes = file.metadata().map_err(failed)?.len();
+        let too_large = |size_bytes| StorageError::TooLarge { path: path.to_path_buf(), size_bytes, size_bytes_max };
+        if size_bytes > size_bytes_max {
+            return Err(too_large(size_bytes));
+        }
+        // The file may grow while it is read, and some files report no size at all; so the limit is kept here too.
+        let mut bytes = Vec::new();
+        file.take(size_bytes_max.saturating_add(1)).read_to_end(&mut bytes).map_err(failed)?;
+        match u64::try_from(bytes.len()) {
+            Ok(read) if read <= size_bytes_max => Ok(bytes),
+            Ok(read) => Err(too_large(read)),
+            Err(_) => Err(too_large(u64::MAX)),
+        }
+    }
+
+    fn create_new(&self, path: &Path) -> Result<Box<dyn AppendFile>, StorageError> {
+        let failed = |source| StorageError::from_io(Operation::Create, path, source);
+        let file = OpenOptions::new().append(true).create_new(true).open(path).map_err(failed)?;
+        let file = self.lock(Operation::Create, path, file)?;
+        self.sync_folder_of(path).map_err(failed)?;
+        Ok(Box::new(file))
+    }
+
+    fn open_append(&self, path: &Path) -> Result<Box<dyn AppendFile>, StorageError> {
+        let file = OpenOptions::new()
+            .append(true)
+            .open(path)
+            .map_err(|source| StorageError::from_io(Operation::Open, path, source))?;
+        Ok(Box::new(self.lock(Operation::Open, path, file)?))
+    }
+
+    fn replace(&self, path: &Path, bytes: &[u8]) -> Result<(), StorageError> {
+        let failed = |source| StorageError::from_io(Operation::Replace, path, source);
+        let temporary = temporary_path(path).map_err(failed)?;
+        let renamed = self.write_then_rename(&temporary, path, bytes);
+        if renamed.is_err() {
+            // The first error is the one to report; a temporary file that can't be removed either harms nobody.
+            let _ = fs::remove_file(&temporary);
+        }
+        renamed.map_err(failed)?;
+        self.sync_folder_of(path).map_err(failed)
+    }
+
+    fn list(&self, folder: &Path) -> Result<Vec<Entry>, StorageError> {
+        let failed = |source| StorageError::from_io(Operation::List, folder, source);
+        let mut entries = Vec::new();
+        for found in fs::read_dir(folder).map_err(failed)? {
+            let found = found.map_err(failed)?;
+            let name = found.file_name().into_string().map_err(|name| StorageError::NameNotUtf8 {
+                folder: folder.to_path_buf(),
+                name: name.to_string_lossy().into_owned(),
+            })?;
+            let kind = kind_at(&found.path()).map_err(failed)?.unwrap_or(EntryKind::Other);
+            entries.push(Entry { name, kind });
+        }
+        entries.sort();
+        Ok(entries)
+    }
+
+    fn entry_kind(&self, path: &Path) -> Result<Option<EntryKind>, StorageError> {
+        kind_at(path).map_err(|source| StorageError::from_io(Operation::Inspect, path, source))
+    }
+
+    fn create_folders(&self, folder: &Path) -> Result<(), StorageError> {
+        fs::create_dir_all(folder).map_err(|source| StorageError::from_io(Operation::CreateFolder, folder, source))
+    }
+
+    fn remove(&self, path: &Path) -> Result<(), StorageError> {
+        fs::remove_file(path).map_err(|source| StorageError::from_io(Operation::Remove, path, source))
+    }
+}
+
+impl DiskStorage {
+    fn write_then_rename(&self, temporary: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        let mut file = OpenOptions::new().write(true).create_new(true).open(temporary)?;
+        file.write_all(bytes)?;
+        self.sync_file(&file)?;
+        drop(file);
+        fs::rename(temporary, path)
+    }
+}
+
+/// A file of the disk, open for appending and locked until it is dropped.
+#[derive(Debug)]
+struct DiskFile {
+    file: File,
+    path: PathBuf,
+    size_bytes: u64,
+    durability: Durability,
+}
+
+impl AppendFile for DiskFile {
+    fn append(&mut self, bytes: &[u8]) -> Result<(), StorageError> {
+        self.file.write_all(bytes).map_err(|source| StorageError::from_io(Operation::Append, &self.path, source))?;
+        self.size_bytes = self.size_bytes.saturating_add(bytes.len() as u64);
+        Ok(())
+    }
+
+    fn sync(&mut self) -> Result<(), StorageError> {
+        match self.durability {
+            Durability::Synced => {
+                self.file.sync_data().map_err(|source| StorageError::from_io(Operation::Sync, &self.path, source))
+            }
+            Durability::Unsynced => Ok(()),
+        }
+    }
+
+    fn size_bytes(&self) -> u64 {
+        self.size_bytes
+    }
+}
+
+fn kind_at(path: &Path) -> io::Result<Option<EntryKind>> {
+    match fs::metadata(path) {
+        Ok(found) if found.is_file() => Ok(Some(EntryKind::File)),
+        Ok(found) if found.is_dir() => Ok(Some(EntryKind::Folder)),
+        Ok(_) => Ok(Some(EntryKind::Other)),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Returns the folder of `path`; a bare name lies in the working folder.
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if folder != Path::new("") => folder,
+        Some(_) | None => Path::new("."),
+    }
+}
+
+/// Returns a name beside `path` that no other call, here or in another process, uses at the same time.
+fn temporary_path(path: &Path) -> io::Result<PathBuf> {
+    static COUNTER: AtomicU64 = AtomicU64::new(0);
+    let name =
+        path.file_name().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the path ends in no file name"))?;
+    let mut temporary = std::ffi::OsString::from(".");
+    temporary.push(name);
+    temporary.push(format!(".{}-{}.tmp", std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed)));
+    Ok(path.with_file_name(temporary))
+}
+
+#[cfg(unix)]
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+/// Elsewhere a folder can't be opened as a file; there the file system's own journal orders the rename.
+#[cfg(not(unix))]
+fn sync_folder(_folder: &Path) -> io::Result<()> {
+    Ok(())
+}

@@ -1,0 +1,133 @@
+//! A storage that fails on purpose.
+//!
+//! The faults it can inject: the disk is full after a number of written bytes (an append stops in the middle, at
+//! exactly that byte; a replacement does not happen at all), and a sync fails after a number of syncs. Once a fault
+//! has struck, it stays. Reads, listings and locks work on.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::{AppendFile, Entry, EntryKind, Operation, Storage, StorageError};
+
+/// How much still works before a fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FaultBudget {
+    /// Bytes that can still be written; `None` never runs out.
+    pub bytes: Option<u64>,
+    /// Syncs that still work; `None` never runs out.
+    pub syncs: Option<u64>,
+}
+
+/// [`Storage`] over another one, with faults after a countdown. Clones share the countdown.
+#[derive(Debug, Clone)]
+pub struct FaultyStorage<S> {
+    inner: S,
+    budget: Arc<Mutex<FaultBudget>>,
+}
+
+impl<S: Storage> FaultyStorage<S> {
+    /// Wraps `inner`, with `budget` until the faults begin.
+    pub fn new(inner: S, budget: FaultBudget) -> Self {
+        Self { inner, budget: Arc::new(Mutex::new(budget)) }
+    }
+
+    /// Returns what still works before a fault.
+    pub fn budget(&self) -> FaultBudget {
+        *self.budget.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wrap(&self, path: &Path, file: Box<dyn AppendFile>) -> Box<dyn AppendFile> {
+        Box::new(FaultyFile { inner: file, path: path.to_path_buf(), budget: Arc::clone(&self.budget) })
+    }
+}
+
+impl<S: Storage> Storage for FaultyStorage<S> {
+    fn read_at_most(&self, path: &Path, size_bytes_max: u64) -> Result<Vec<u8>, StorageError> {
+        self.inner.read_at_most(path, size_bytes_max)
+    }
+
+    fn create_new(&self, path: &Path) -> Result<Box<dyn AppendFile>, StorageError> {
+        Ok(self.wrap(path, self.inner.create_new(path)?))
+    }
+
+    fn open_append(&self, path: &Path) -> Result<Box<dyn AppendFile>, StorageError> {
+        Ok(self.wrap(path, self.inner.open_append(path)?))
+    }
+
+    fn replace(&self, path: &Path, bytes: &[u8]) -> Result<(), StorageError> {
+        let writable = take_bytes(&self.budget, bytes.len());
+        if writable < bytes.len() {
+            return Err(disk_full(Operation::Replace, path));
+        }
+        self.inner.replace(path, bytes)
+    }
+
+    fn list(&self, folder: &Path) -> Result<Vec<Entry>, StorageError> {
+        self.inner.list(folder)
+    }
+
+    fn entry_kind(&self, path: &Path) -> Result<Option<EntryKind>, StorageError> {
+        self.inner.entry_kind(path)
+    }
+
+    fn create_folders(&self, folder: &Path) -> Result<(), StorageError> {
+        self.inner.create_folders(folder)
+    }
+
+    fn remove(&self, path: &Path) -> Result<(), StorageError> {
+        self.inner.remove(path)
+    }
+}
+
+#[derive(Debug)]
+struct FaultyFile {
+    inner: Box<dyn AppendFile>,
+    path: PathBuf,
+    budget: Arc<Mutex<FaultBudget>>,
+}
+
+impl AppendFile for FaultyFile {
+    fn append(&mut self, bytes: &[u8]) -> Result<(), StorageError> {
+        let writable = take_bytes(&self.budget, bytes.len());
+        self.inner.append(&bytes[..writable])?;
+        if writable < bytes.len() {
+            return Err(disk_full(Operation::Append, &self.path));
+        }
+        Ok(())
+    }
+
+    fn sync(&mut self) -> Result<(), StorageError> {
+        let mut budget = self.budget.lock().unwrap_or_else(PoisonError::into_inner);
+        match budget.syncs {
+            Some(0) => {
+                let source = io::Error::other("injected fault: the device did not answer");
+                return Err(StorageError::Io { operation: Operation::Sync, path: self.path.clone(), source });
+            }
+            Some(left) => budget.syncs = Some(left - 1),
+            None => {}
+        }
+        drop(budget);
+        self.inner.sync()
+    }
+
+    fn size_bytes(&self) -> u64 {
+        self.inner.size_bytes()
+    }
+}
+
+/// Takes up to `wanted` bytes from the budget and returns how many it had.
+fn take_bytes(budget: &Mutex<FaultBudget>, wanted: usize) -> usize {
+    let mut budget = budget.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some(left) = budget.bytes else {
+        return wanted;
+    };
+    let writable = usize::try_from(left).unwrap_or(usize::MAX).min(wanted);
+    budget.bytes = Some(left - writable as u64);
+    writable
+}
+
+fn disk_full(operation: Operation, path: &Path) -> StorageError {
+    let source = io::Error::new(io::ErrorKind::StorageFull, "injected fault: no space left");
+    StorageError::Io { operation, path: path.to_path_buf(), source }
+}

@@ -1,0 +1,146 @@
+//! Bytes in files, and nothing about what they mean.
+//!
+//! This room owns every access to a file system: it is the only one that may name `std::fs`. [`Storage`] is the whole
+//! boundary, so that all rooms above it can be tested in memory and with faults.
+//!
+//! Invariants:
+//! * [`Storage::create_new`] never opens a file that exists.
+//! * A file open for appending is locked: a second writer gets [`StorageError::Locked`].
+//! * [`Storage::replace`] leaves either the old bytes or the new ones under the name, never a mixture and never a part.
+//! * [`Storage::list`] is sorted by name, in byte order, on every machine.
+//!
+//! Failure model: any operation may fail; an append may stop after any number of its bytes. After a failed append or
+//! sync the caller must not go on appending through the same handle (the log writer refuses to).
+//!
+//! What it deliberately does not do: interpret bytes, retry, keep a cache, follow links specially, or hide an error.
+
+mod disk;
+mod error;
+mod faulty;
+mod memory;
+
+pub use disk::{DiskStorage, Durability};
+pub use error::{Operation, StorageError};
+pub use faulty::{FaultBudget, FaultyStorage};
+pub use memory::MemoryStorage;
+
+use std::fmt;
+use std::path::Path;
+
+/// The operations on files that the other rooms need.
+///
+/// Paths are used as they are given; relative ones are resolved by the implementation (the disk: against the
+/// process's working folder).
+pub trait Storage: fmt::Debug + Send + Sync {
+    /// Reads the whole file at `path`, if it has at most `size_bytes_max` bytes (inclusive).
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError::NotFound`], [`StorageError::TooLarge`] (nothing of that size is allocated) or
+    /// [`StorageError::Io`].
+    fn read_at_most(&self, path: &Path, size_bytes_max: u64) -> Result<Vec<u8>, StorageError>;
+
+    /// Reads the whole file at `path`, whatever its size.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError::NotFound`] or [`StorageError::Io`].
+    fn read(&self, path: &Path) -> Result<Vec<u8>, StorageError> {
+        self.read_at_most(path, u64::MAX)
+    }
+
+    /// Creates an empty file at `path`, which must not exist, and opens it for appending, locked.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError::AlreadyExists`], [`StorageError::NotFound`] when the folder is missing,
+    /// [`StorageError::Locked`] or [`StorageError::Io`].
+    fn create_new(&self, path: &Path) -> Result<Box<dyn AppendFile>, StorageError>;
+
+    /// Opens the existing file at `path` for appending behind its last byte, locked.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError::NotFound`], [`StorageError::Locked`] or [`StorageError::Io`].
+    fn open_append(&self, path: &Path) -> Result<Box<dyn AppendFile>, StorageError>;
+
+    /// Puts `bytes` under the name `path` in one step, whether or not a file is there.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError::NotFound`] when the folder is missing, or [`StorageError::Io`]; then the old file, if there was
+    /// one, is untouched.
+    fn replace(&self, path: &Path, bytes: &[u8]) -> Result<(), StorageError>;
+
+    /// Lists what lies directly in `folder`, sorted by name.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError::NotFound`], [`StorageError::NameNotUtf8`] or [`StorageError::Io`].
+    fn list(&self, folder: &Path) -> Result<Vec<Entry>, StorageError>;
+
+    /// Says what lies at `path`, or `None` when nothing does.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError::Io`].
+    fn entry_kind(&self, path: &Path) -> Result<Option<EntryKind>, StorageError>;
+
+    /// Creates `folder` and the folders above it; those that exist are left alone.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError::AlreadyExists`] when a file has one of the names, or [`StorageError::Io`].
+    fn create_folders(&self, folder: &Path) -> Result<(), StorageError>;
+
+    /// Removes the file at `path`.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError::NotFound`] or [`StorageError::Io`].
+    fn remove(&self, path: &Path) -> Result<(), StorageError>;
+}
+
+/// A file open for appending by its only writer. The lock ends when the handle is dropped.
+pub trait AppendFile: fmt::Debug + Send {
+    /// Appends all of `bytes` behind the last byte.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError::Io`]; then any number of leading bytes may have been written.
+    fn append(&mut self, bytes: &[u8]) -> Result<(), StorageError>;
+
+    /// Waits until everything appended so far is on durable media.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError::Io`]; then nothing is known about any byte that was not durable before, and a second call
+    /// proves nothing (the system may have dropped the dirty pages).
+    fn sync(&mut self) -> Result<(), StorageError>;
+
+    /// Returns the size of the file in bytes, as far as this handle wrote it.
+    fn size_bytes(&self) -> u64;
+}
+
+/// What a name in a folder stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum EntryKind {
+    /// A regular file, or a link to one.
+    File,
+    /// A folder, or a link to one.
+    Folder,
+    /// Anything else: a socket, a device, a link to nothing.
+    Other,
+}
+
+/// One line of [`Storage::list`].
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Entry {
+    /// The name inside the folder, without the folder.
+    pub name: String,
+    /// What it stands for.
+    pub kind: EntryKind,
+}
+
+#[cfg(test)]
+mod tests;

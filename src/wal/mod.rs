@@ -1,0 +1,66 @@
+//! The log, the trace beside it, and their bytes.
+//!
+//! The room owns both file formats of `specs/log-format.md`: the log (`.wal`), which holds events and nothing that
+//! depends on the kernel's version, and the trace (`.trace`), which holds what one build made of those events.
+//!
+//! Invariants:
+//! * Event sequence numbers are gapless; marks and other records take none.
+//! * The same records give the same bytes on every machine, in every build with the same event schema.
+//! * A reader never writes, never panics, whatever the bytes, and never yields a record whose checksum is wrong.
+//! * A record type is never edited once a log with it exists; its version steps instead.
+//! * Nothing is allocated on the word of an unchecked length.
+//!
+//! Failure model: a file may end anywhere (a torn tail, reported as such), and any byte may be wrong (corruption: an
+//! error that names file, offset and sequence number, and nothing behind it is used). After a failed write or sync a
+//! writer refuses everything.
+//!
+//! What it deliberately does not do: repair (a reader reports what it would cut), group commit, preallocation and
+//! memory maps (the formats have room for them), and protection against forgery: checksums and digests find damage,
+//! not malice.
+//!
+//! | File | Holds |
+//! |---|---|
+//! | `frame` | one checksummed frame |
+//! | `header` | the file header of a log |
+//! | `control` | marks, batches, indexes and ends: the records that are no events |
+//! | `record` | the payloads of events, mirrored from the kernel's type, and their schema's fingerprint |
+//! | `log_writer`, `log_reader` | the log, written and read |
+//! | `trace` | the trace, written and read |
+//! | `image` | the kernel's state as bytes |
+//! | `digest` | chain, event and state digests |
+
+mod control;
+mod digest;
+mod error;
+mod fields;
+mod frame;
+mod header;
+mod image;
+mod log_reader;
+mod log_writer;
+mod record;
+mod trace;
+
+pub use control::{End, IndexEntry, MARK_NAME_SIZE_BYTES_MAX, Mark, MarkKind};
+pub use digest::{ChainHasher, Digest128, Digest256};
+pub use error::{
+    AppendError, DigestTextError, FrameFault, HeaderError, HeaderFault, ImageError, LogError, ReadError, ReadFault,
+    RecordError, ResumeError,
+};
+pub use frame::{FRAME_HEADER_SIZE_BYTES, Frame, FrameHeader, PAYLOAD_SIZE_BYTES_MAX, decode_frame, encode_frame};
+pub use header::{FORMAT_VERSION, LOG_MAGIC, LogHeader, TEXT_SIZE_BYTES_MAX};
+pub use image::{decode_state, encode_state};
+pub use log_reader::{
+    DecodedLog, LogEntry, LogReader, LogRecord, PlacedMark, RawEvent, RecordBody, Summary, Tail, read_log,
+};
+pub use log_writer::{LogEncoder, LogWriter};
+pub use record::{
+    RecordType, decode_event, encode_event, event_schema_fingerprint, event_schema_text, is_known_event_schema,
+};
+pub use trace::{
+    Checkpoint, FinalRecord, StateImage, TRACE_FORMAT_VERSION, TRACE_MAGIC, Trace, TraceEncoder, TraceHeader,
+    TraceWriter, state_hash,
+};
+
+#[cfg(test)]
+mod tests;
