@@ -45,7 +45,12 @@ enum EvidenceCommand {
 ///
 /// # Errors
 /// What could not be checked.
-pub fn evidence(project: &Project, args: &EvidenceArgs, out: &mut dyn Write, err: &mut dyn Write) -> anyhow::Result<u8> {
+pub fn evidence(
+    project: &Project,
+    args: &EvidenceArgs,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+) -> anyhow::Result<u8> {
     let EvidenceCommand::Build { paths, update, jobs } = &args.command;
     if *update && std::env::var_os("CI").is_some() {
         anyhow::bail!("--update is refused where CI is set");

@@ -63,19 +63,8 @@ fn check(manifest: Option<&Path>, lock: Option<&Path>) -> Result<(u8, String), S
     let manifest = read("manifest", manifest, MANIFEST)?;
     let lock = read("lock", lock, REGISTRY_LOCK)?;
     let report = check_registry(&manifest, &lock).map_err(|error| with_source(&error))?;
-    let code = if report.findings.is_empty() {
-        EXIT_AGREES
-    } else {
-        EXIT_DIFFERS
-    };
-    Ok((
-        code,
-        report
-            .lines
-            .iter()
-            .map(|line| format!("{line}\n"))
-            .collect(),
-    ))
+    let code = if report.findings.is_empty() { EXIT_AGREES } else { EXIT_DIFFERS };
+    Ok((code, report.lines.iter().map(|line| format!("{line}\n")).collect()))
 }
 
 fn lock_of(manifest: Option<&Path>) -> Result<(u8, String), String> {
@@ -86,8 +75,9 @@ fn lock_of(manifest: Option<&Path>) -> Result<(u8, String), String> {
 
 fn read(what: &str, path: Option<&Path>, built_in: &str) -> Result<String, String> {
     match path {
-        Some(path) => fs::read_to_string(path)
-            .map_err(|error| format!("cannot read {what} {}: {error}", path.display())),
+        Some(path) => {
+            fs::read_to_string(path).map_err(|error| format!("cannot read {what} {}: {error}", path.display()))
+        }
         None => Ok(built_in.to_owned()),
     }
 }
@@ -131,8 +121,7 @@ mod tests {
     fn five_kinds_of_bad_manifest() {
         let kill = |code: &str| format!("\"{code}\"");
         let [first, second] = ["KILL_RISKSTATE_KILL", "KILL_MARGIN_MM_UTIL_CRITICAL"].map(kill);
-        let manifest: serde_json::Value =
-            serde_json::from_str(MANIFEST).expect("the manifest is JSON");
+        let manifest: serde_json::Value = serde_json::from_str(MANIFEST).expect("the manifest is JSON");
         let with = |change: &dyn Fn(&mut serde_json::Value)| {
             let mut manifest = manifest.clone();
             change(&mut manifest["registries"]["ModeReasonCode"]);
@@ -152,15 +141,9 @@ mod tests {
                 }),
                 "fake token KILL_FAKE",
             ),
+            (MANIFEST.replace(&first, "\"KILL_OTHER\""), "renamed token KILL_RISKSTATE_KILL"),
             (
-                MANIFEST.replace(&first, "\"KILL_OTHER\""),
-                "renamed token KILL_RISKSTATE_KILL",
-            ),
-            (
-                MANIFEST
-                    .replace(&first, "\"-\"")
-                    .replace(&second, &first)
-                    .replace("\"-\"", &second),
+                MANIFEST.replace(&first, "\"-\"").replace(&second, &first).replace("\"-\"", &second),
                 "reordered token KILL_",
             ),
             (
@@ -208,9 +191,6 @@ mod tests {
         fs::write(&path, "{").expect("the folder can be written");
         let (code, text) = run(&["check", "--manifest", &path.display().to_string()]);
         assert_eq!(code, 2);
-        assert!(
-            text.starts_with("error: manifest is not valid JSON, mend the syntax: "),
-            "{text}"
-        );
+        assert!(text.starts_with("error: manifest is not valid JSON, mend the syntax: "), "{text}");
     }
 }

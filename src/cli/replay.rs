@@ -150,7 +150,8 @@ fn status(found: &Replay, args: &ReplayArgs, out: &mut dyn Write) -> anyhow::Res
             "at_ms": found.at.0,
             "status": document,
         });
-        let text = if args.format == ReplayFormat::Json { serde_json::to_string_pretty(&whole)? } else { whole.to_string() };
+        let text =
+            if args.format == ReplayFormat::Json { serde_json::to_string_pretty(&whole)? } else { whole.to_string() };
         writeln!(out, "{text}")?;
         return Ok(());
     }

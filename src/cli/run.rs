@@ -294,7 +294,11 @@ fn keep(project: &Project, args: &RunArgs, drills: &[SimulatedDrill], err: &mut 
 
 fn table(drills: &[SimulatedDrill], args: &RunArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     let width = drills.iter().map(|drill| shown_name(drill, args).len()).max().unwrap_or(0).max(5);
-    writeln!(out, "{:width$}  {:12}  {:10}  {:>7}  {:>7}  reasons at tripped", "drill", "verdict", "mode", "safe ms", "checks")?;
+    writeln!(
+        out,
+        "{:width$}  {:12}  {:10}  {:>7}  {:>7}  reasons at tripped",
+        "drill", "verdict", "mode", "safe ms", "checks"
+    )?;
     for drill in drills {
         let DrillRun { outcome, report } = &drill.run;
         let tripped = outcome.snapshots.get(TRIPPED).and_then(|taken| taken.document.as_ref());
@@ -312,7 +316,8 @@ fn table(drills: &[SimulatedDrill], args: &RunArgs, out: &mut dyn Write) -> anyh
             writeln!(out, "    {reason}")?;
         }
         let skip = usize::from(report.reason.is_some() && report.verdict == Verdict::Fail);
-        for check in report.checks.iter().filter(|check| args.verbose || !check.holds).skip(if args.verbose { 0 } else { skip })
+        for check in
+            report.checks.iter().filter(|check| args.verbose || !check.holds).skip(if args.verbose { 0 } else { skip })
         {
             let mark = if check.holds { "ok  " } else { "FAIL" };
             writeln!(out, "    {mark} {}: {} ({})", check.subject, check.seen, check.says)?;
@@ -360,7 +365,9 @@ fn as_json(drills: &[SimulatedDrill]) -> Value {
             let snapshots: BTreeMap<&String, Value> = outcome
                 .snapshots
                 .iter()
-                .map(|(name, taken)| (name, json!({ "seq": taken.seq.0, "at_ms": taken.at.0, "status": taken.document })))
+                .map(|(name, taken)| {
+                    (name, json!({ "seq": taken.seq.0, "at_ms": taken.at.0, "status": taken.document }))
+                })
                 .collect();
             json!({
                 "name": report.name,

@@ -100,29 +100,21 @@ fn judge(args: &ValidateArgs) -> Result<Vec<Finding>, Unchecked> {
     let built_in = |error: crate::contract::validator::ValidatorError| Unchecked(error.to_string());
     let schema = match &args.schema {
         Some(path) => read_json("schema", path)?,
-        None => BuiltInSchema::for_strictness(args.strict)
-            .value()
-            .map_err(built_in)?,
+        None => BuiltInSchema::for_strictness(args.strict).value().map_err(built_in)?,
     };
     let manifest = match &args.manifest {
         Some(path) => read_json("manifest", path)?,
         None => built_in_manifest().map_err(built_in)?,
     };
-    let validator =
-        Validator::new(&schema, &manifest).map_err(|error| Unchecked(error.to_string()))?;
+    let validator = Validator::new(&schema, &manifest).map_err(|error| Unchecked(error.to_string()))?;
     let document = match source {
         Source::File(path) => read_json("document", path)?,
         Source::Url(url) => {
-            let bytes = fetch(url, timeout)
-                .map_err(|reason| Unchecked(format!("cannot fetch {url}: {reason}")))?;
-            parse(&bytes)
-                .map_err(|reason| Unchecked(format!("answer of {url} is not JSON: {reason}")))?
+            let bytes = fetch(url, timeout).map_err(|reason| Unchecked(format!("cannot fetch {url}: {reason}")))?;
+            parse(&bytes).map_err(|reason| Unchecked(format!("answer of {url} is not JSON: {reason}")))?
         }
     };
-    let options = Options {
-        strict: args.strict,
-        derive_owner_view: args.derive_owner_view,
-    };
+    let options = Options { strict: args.strict, derive_owner_view: args.derive_owner_view };
     Ok(validator.validate(&document, options))
 }
 
@@ -140,9 +132,7 @@ fn source_name(args: &ValidateArgs) -> String {
 }
 
 fn timeout_s(text: &str) -> Result<f64, String> {
-    let seconds: f64 = text
-        .parse()
-        .map_err(|_| format!("`{text}` is not a number of seconds"))?;
+    let seconds: f64 = text.parse().map_err(|_| format!("`{text}` is not a number of seconds"))?;
     checked_timeout(seconds).map(|_| seconds)
 }
 
@@ -150,16 +140,13 @@ fn checked_timeout(seconds: f64) -> Result<Duration, String> {
     if seconds > 0.0 && seconds <= TIMEOUT_S_MAX {
         Ok(Duration::from_secs_f64(seconds))
     } else {
-        Err(format!(
-            "timeout must be above 0 and at most {TIMEOUT_S_MAX} seconds, found {seconds}"
-        ))
+        Err(format!("timeout must be above 0 and at most {TIMEOUT_S_MAX} seconds, found {seconds}"))
     }
 }
 
 fn read_json(what: &str, path: &Path) -> Result<Value, Unchecked> {
     let shown = path.display();
-    let bytes =
-        read(path).map_err(|reason| Unchecked(format!("cannot read {what} {shown}: {reason}")))?;
+    let bytes = read(path).map_err(|reason| Unchecked(format!("cannot read {what} {shown}: {reason}")))?;
     parse(&bytes).map_err(|reason| Unchecked(format!("{what} {shown} is not JSON: {reason}")))
 }
 
@@ -167,9 +154,7 @@ fn read(path: &Path) -> Result<Vec<u8>, String> {
     let file = File::open(path).map_err(|error| error.to_string())?;
     let mut bytes = Vec::new();
     // One byte past the limit tells a file that ends there from one that goes on.
-    file.take(INPUT_BYTES_MAX + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|error| error.to_string())?;
+    file.take(INPUT_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
     if bytes.len() as u64 > INPUT_BYTES_MAX {
         return Err(too_large());
     }
@@ -196,30 +181,17 @@ fn fetch(url: &str, timeout: Duration) -> Result<Vec<u8>, String> {
             .build(),
     );
     let failed = |error: ureq::Error| match error {
-        ureq::Error::Timeout(_) => format!(
-            "no complete answer within {} seconds",
-            timeout.as_secs_f64()
-        ),
+        ureq::Error::Timeout(_) => format!("no complete answer within {} seconds", timeout.as_secs_f64()),
         ureq::Error::BodyExceedsLimit(_) => too_large(),
         other => other.to_string(),
     };
-    let mut answer = agent
-        .get(url)
-        .header("accept", "application/json")
-        .call()
-        .map_err(failed)?;
+    let mut answer = agent.get(url).header("accept", "application/json").call().map_err(failed)?;
     let status = answer.status();
     if status.is_redirection() {
-        return Err(format!(
-            "it redirects (HTTP {}); name the endpoint itself",
-            status.as_u16()
-        ));
+        return Err(format!("it redirects (HTTP {}); name the endpoint itself", status.as_u16()));
     }
     if status.as_u16() != 200 {
-        return Err(format!(
-            "HTTP status {} where 200 is needed",
-            status.as_u16()
-        ));
+        return Err(format!("HTTP status {} where 200 is needed", status.as_u16()));
     }
     answer
         .body_mut()
@@ -227,21 +199,12 @@ fn fetch(url: &str, timeout: Duration) -> Result<Vec<u8>, String> {
         .limit(INPUT_BYTES_MAX + 1)
         .read_to_vec()
         .map_err(failed)
-        .and_then(|bytes| {
-            if bytes.len() as u64 > INPUT_BYTES_MAX {
-                Err(too_large())
-            } else {
-                Ok(bytes)
-            }
-        })
+        .and_then(|bytes| if bytes.len() as u64 > INPUT_BYTES_MAX { Err(too_large()) } else { Ok(bytes) })
 }
 
 #[cfg(not(feature = "net"))]
 fn fetch(_url: &str, _timeout: Duration) -> Result<Vec<u8>, String> {
-    Err(
-        "this program was built without the feature `net`; save the answer and use --file"
-            .to_owned(),
-    )
+    Err("this program was built without the feature `net`; save the answer and use --file".to_owned())
 }
 
 #[cfg(test)]
@@ -265,10 +228,7 @@ mod tests {
         let cli = match Cli::try_parse_from([&["validate"], args].concat()) {
             Ok(cli) => cli,
             Err(error) => {
-                return (
-                    u8::try_from(error.exit_code()).expect("a small code"),
-                    error.to_string(),
-                );
+                return (u8::try_from(error.exit_code()).expect("a small code"), error.to_string());
             }
         };
         let code = validate(&cli.args, &mut out);
@@ -286,10 +246,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a folder");
         let good = file(&dir, "good.json", &active().to_string());
         assert_eq!(run(&["--file", &good]), (0, format!("VALID {good}\n")));
-        assert_eq!(
-            run(&["--file", &good, "--strict", "--derive-owner-view"]),
-            (0, format!("VALID {good}\n"))
-        );
+        assert_eq!(run(&["--file", &good, "--strict", "--derive-owner-view"]), (0, format!("VALID {good}\n")));
         assert_eq!(run(&["--file", &good, "--quiet"]), (0, String::new()));
 
         let mut document = active();
@@ -299,14 +256,8 @@ mod tests {
         let (code, text) = run(&["--file", &extra, "--strict"]);
         assert_eq!(code, 1);
         assert!(text.contains("\n[STRICT] $.extra"), "{text}");
-        assert!(
-            text.ends_with(&format!("INVALID {extra} (2 findings)\n")),
-            "{text}"
-        );
-        assert_eq!(
-            run(&["--file", &extra, "--strict", "--quiet"]),
-            (1, String::new())
-        );
+        assert!(text.ends_with(&format!("INVALID {extra} (2 findings)\n")), "{text}");
+        assert_eq!(run(&["--file", &extra, "--strict", "--quiet"]), (1, String::new()));
     }
 
     #[test]
@@ -315,59 +266,32 @@ mod tests {
         let good = file(&dir, "good.json", &active().to_string());
         let torn = file(&dir, "torn.json", "{");
         let empty = file(&dir, "empty.json", "{}");
-        let large = file(
-            &dir,
-            "large.json",
-            &format!("{}{}", active(), " ".repeat(1024 * 1024)),
-        );
+        let large = file(&dir, "large.json", &format!("{}{}", active(), " ".repeat(1024 * 1024)));
         let folder = dir.path().display().to_string();
         let cases: [(&[&str], &str); 11] = [
             (&[], "required"),
-            (
-                &["--file", &good, "--url", "http://localhost"],
-                "cannot be used with",
-            ),
-            (
-                &["--file", "nowhere.json"],
-                "error: cannot read document nowhere.json",
-            ),
+            (&["--file", &good, "--url", "http://localhost"], "cannot be used with"),
+            (&["--file", "nowhere.json"], "error: cannot read document nowhere.json"),
             (&["--file", &folder], "error: cannot read document"),
             (&["--file", &torn], "is not JSON"),
             (&["--file", &large], "larger than 1048576 bytes"),
-            (
-                &["--file", &good, "--schema", "nowhere.json"],
-                "error: cannot read schema nowhere.json",
-            ),
+            (&["--file", &good, "--schema", "nowhere.json"], "error: cannot read schema nowhere.json"),
             (&["--file", &good, "--manifest", &torn], "error: manifest"),
-            (
-                &["--file", &good, "--manifest", &empty],
-                "manifest field `contract_version`",
-            ),
-            (
-                &["--file", &good, "--timeout", "0"],
-                "timeout must be above 0",
-            ),
-            (
-                &["--file", &good, "--timeout", "soon"],
-                "not a number of seconds",
-            ),
+            (&["--file", &good, "--manifest", &empty], "manifest field `contract_version`"),
+            (&["--file", &good, "--timeout", "0"], "timeout must be above 0"),
+            (&["--file", &good, "--timeout", "soon"], "not a number of seconds"),
         ];
         for (args, expected) in cases {
             let (code, text) = run(args);
             assert_eq!(code, 2, "{args:?}: {text}");
             assert!(text.contains(expected), "{args:?}: {text}");
         }
-        assert_eq!(
-            run(&["--file", "nowhere.json", "--quiet"]),
-            (2, String::new())
-        );
+        assert_eq!(run(&["--file", "nowhere.json", "--quiet"]), (2, String::new()));
     }
 
     #[test]
     fn arguments_made_by_a_program_are_checked_too() {
-        let mut args = Cli::try_parse_from(["validate", "--file", "x"])
-            .expect("good arguments")
-            .args;
+        let mut args = Cli::try_parse_from(["validate", "--file", "x"]).expect("good arguments").args;
         args.url = Some("http://localhost".to_owned());
         let mut out = Vec::new();
         assert_eq!(validate(&args, &mut out), 2);
@@ -387,10 +311,7 @@ mod tests {
         /// Answers one request with the bytes given, then closes, and validates against it.
         fn against(answer: Vec<u8>) -> (u8, String) {
             let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-            let url = format!(
-                "http://{}/api/v1/status",
-                listener.local_addr().expect("an address")
-            );
+            let url = format!("http://{}/api/v1/status", listener.local_addr().expect("an address"));
             let server = thread::spawn(move || {
                 let (mut socket, _) = listener.accept().expect("a client");
                 let mut request = Vec::new();
@@ -407,51 +328,29 @@ mod tests {
         }
 
         fn answer(head: &str, body: &str) -> Vec<u8> {
-            format!(
-                "HTTP/1.1 {head}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
-                body.len()
-            )
-            .into_bytes()
+            format!("HTTP/1.1 {head}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len()).into_bytes()
         }
 
         #[test]
         fn answers_of_endpoints() {
-            assert_eq!(
-                against(answer("200 OK", &active().to_string())),
-                (0, "VALID URL\n".to_owned())
-            );
+            assert_eq!(against(answer("200 OK", &active().to_string())), (0, "VALID URL\n".to_owned()));
             assert_eq!(against(answer("200 OK", "[]")).0, 1);
             let unchecked = [
                 (answer("200 OK", "<html>"), "answer of URL is not JSON"),
                 (answer("200 OK", ""), "answer of URL is not JSON"),
-                (
-                    answer("503 Service Unavailable", "{}"),
-                    "cannot fetch URL: HTTP status 503 where 200 is needed",
-                ),
+                (answer("503 Service Unavailable", "{}"), "cannot fetch URL: HTTP status 503 where 200 is needed"),
                 (answer("204 No Content", ""), "HTTP status 204"),
-                (
-                    answer("302 Found\r\nlocation: /elsewhere", ""),
-                    "it redirects (HTTP 302)",
-                ),
-                (
-                    answer("200 OK", &" ".repeat(1024 * 1024 + 1)),
-                    "larger than 1048576 bytes",
-                ),
+                (answer("302 Found\r\nlocation: /elsewhere", ""), "it redirects (HTTP 302)"),
+                (answer("200 OK", &" ".repeat(1024 * 1024 + 1)), "larger than 1048576 bytes"),
                 (answer("200 OK", &" ".repeat(1024 * 1024)), "is not JSON"),
-                (
-                    b"HTTP/1.1 200 OK\r\ncontent-length: 90\r\n\r\n{}".to_vec(),
-                    "cannot fetch URL",
-                ),
+                (b"HTTP/1.1 200 OK\r\ncontent-length: 90\r\n\r\n{}".to_vec(), "cannot fetch URL"),
                 (b"what?\r\n\r\n".to_vec(), "cannot fetch URL"),
                 (Vec::new(), "cannot fetch URL"),
             ];
             for (bytes, expected) in unchecked {
                 let (code, text) = against(bytes);
                 assert_eq!(code, 2, "{expected}: {text}");
-                assert!(
-                    text.contains(expected),
-                    "{text} does not contain {expected}"
-                );
+                assert!(text.contains(expected), "{text} does not contain {expected}");
             }
         }
 
@@ -462,10 +361,7 @@ mod tests {
             let url = format!("http://{}/", listener.local_addr().expect("an address"));
             let (code, text) = run(&["--url", &url, "--timeout", "0.2"]);
             assert_eq!(code, 2);
-            assert!(
-                text.contains("no complete answer within 0.2 seconds"),
-                "{text}"
-            );
+            assert!(text.contains("no complete answer within 0.2 seconds"), "{text}");
             drop(listener);
             assert_eq!(run(&["--url", &url]).0, 2);
             assert_eq!(run(&["--url", "not a url"]).0, 2);

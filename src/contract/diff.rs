@@ -52,7 +52,11 @@ fn compare(path: &str, expected: &Value, found: &Value, differences: &mut Vec<Di
             let mut extra: Vec<&String> = found.keys().filter(|key| !expected.contains_key(*key)).collect();
             extra.sort();
             for key in extra {
-                differences.push(Difference { path: joined(path, key), expected: None, found: found.get(key).cloned() });
+                differences.push(Difference {
+                    path: joined(path, key),
+                    expected: None,
+                    found: found.get(key).cloned(),
+                });
             }
         }
         (Value::Array(left), Value::Array(right)) if left.iter().chain(right).any(Value::is_object) => {
@@ -60,11 +64,9 @@ fn compare(path: &str, expected: &Value, found: &Value, differences: &mut Vec<Di
                 let path = format!("{path}[{place}]");
                 match (left.get(place), right.get(place)) {
                     (Some(expected), Some(found)) => compare(&path, expected, found, differences),
-                    (expected, found) => differences.push(Difference {
-                        path,
-                        expected: expected.cloned(),
-                        found: found.cloned(),
-                    }),
+                    (expected, found) => {
+                        differences.push(Difference { path, expected: expected.cloned(), found: found.cloned() })
+                    }
                 }
             }
         }

@@ -32,10 +32,7 @@ pub fn document(status: &Status) -> Value {
     put("connectivity_degraded", status.connectivity_degraded.into());
     put("mode_reasons", tokens(status.mode_reasons.iter().map(|reason| reason.token())));
     put("open_permission_blocked_latch", status.open_permission_blocked_latch.into());
-    put(
-        "open_permission_reason_codes",
-        tokens(status.open_permission_reason_codes.iter().map(|code| code.token())),
-    );
+    put("open_permission_reason_codes", tokens(status.open_permission_reason_codes.iter().map(|code| code.token())));
     put("open_permission_requires_reconcile", status.open_permission_requires_reconcile.into());
     put("policy_age_sec", status.policy_age_sec.into());
     put("last_policy_update_ts", status.last_policy_update_ts.0.into());
@@ -81,7 +78,11 @@ fn ratio(ppm: i64) -> Value {
     // A ratio has at most seven digits, far inside what a double holds exactly.
     #[expect(clippy::cast_precision_loss, reason = "a ratio is at most 1_000_000 parts per million")]
     let value = ppm as f64 / PPM;
-    if ppm % 1_000_000 == 0 { (ppm / 1_000_000).into() } else { Number::from_f64(value).map_or(Value::Null, Value::Number) }
+    if ppm % 1_000_000 == 0 {
+        (ppm / 1_000_000).into()
+    } else {
+        Number::from_f64(value).map_or(Value::Null, Value::Number)
+    }
 }
 
 #[cfg(test)]

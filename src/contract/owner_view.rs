@@ -15,19 +15,12 @@ use serde_json::{Map, Value, json};
 /// reason, gives the most severe code.
 #[must_use]
 pub fn derive(document: &Map<String, Value>) -> Value {
-    let mode = document
-        .get("trading_mode")
-        .and_then(Value::as_str)
-        .and_then(TradingMode::from_token);
+    let mode = document.get("trading_mode").and_then(Value::as_str).and_then(TradingMode::from_token);
     if mode == Some(TradingMode::Active) {
         return view(OwnerReason::StateIdleHealthy, Vec::new());
     }
     let reasons: Vec<Option<ModeReason>> = tokens(document, "mode_reasons", ModeReason::from_token);
-    let codes = tokens(
-        document,
-        "open_permission_reason_codes",
-        OpenPermissionReason::from_token,
-    );
+    let codes = tokens(document, "open_permission_reason_codes", OpenPermissionReason::from_token);
     let killed = mode == Some(TradingMode::Kill);
 
     let mut owners: Vec<OwnerReason> = Vec::new();
@@ -46,10 +39,7 @@ pub fn derive(document: &Map<String, Value>) -> Value {
         }
     }
     // The registry lists owner codes from the most severe on, so the least index speaks first.
-    let primary = owners
-        .into_iter()
-        .min()
-        .unwrap_or(OwnerReason::ExecUnmappedReasonCode);
+    let primary = owners.into_iter().min().unwrap_or(OwnerReason::ExecUnmappedReasonCode);
     view(primary, unblock(&reasons, &codes, killed, document))
 }
 
@@ -68,10 +58,7 @@ fn mode_owner(
         let number = |key: &str| document.get(key).and_then(Value::as_f64);
         let not_zero = |key: &str| number(key).is_some_and(|number| number != 0.0);
         let depth = number("wal_queue_depth");
-        if depth.is_some()
-            && depth == number("wal_queue_capacity")
-            && not_zero("wal_queue_enqueue_failures")
-        {
+        if depth.is_some() && depth == number("wal_queue_capacity") && not_zero("wal_queue_enqueue_failures") {
             return Some(OwnerReason::ExecWalWriteFailed);
         }
         if not_zero("429_count_5m") {
@@ -88,28 +75,17 @@ fn unblock(
     document: &Map<String, Value>,
 ) -> Vec<Value> {
     let of_codes = || {
-        codes.iter().flatten().map(|code| {
-            entry(
-                code.unblock(),
-                code.condition(),
-                code.shows(),
-                code.target(),
-                document,
-            )
-        })
+        codes
+            .iter()
+            .flatten()
+            .map(|code| entry(code.unblock(), code.condition(), code.shows(), code.target(), document))
     };
     let mut entries = Vec::new();
     for reason in reasons.iter().flatten() {
         if *reason == ModeReason::ReduceonlyOpenPermissionLatched {
             entries.extend(of_codes());
         } else {
-            entries.push(entry(
-                reason.unblock(),
-                reason.condition(),
-                reason.shows(),
-                reason.target(),
-                document,
-            ));
+            entries.push(entry(reason.unblock(), reason.condition(), reason.shows(), reason.target(), document));
         }
     }
     if killed {
@@ -118,17 +94,8 @@ fn unblock(
     entries
 }
 
-fn entry(
-    kind: &str,
-    condition: &str,
-    shows: &[&str],
-    target: &str,
-    document: &Map<String, Value>,
-) -> Value {
-    let current: Vec<String> = shows
-        .iter()
-        .map(|key| format!("{key}={}", bare(document.get(*key))))
-        .collect();
+fn entry(kind: &str, condition: &str, shows: &[&str], target: &str, document: &Map<String, Value>) -> Value {
+    let current: Vec<String> = shows.iter().map(|key| format!("{key}={}", bare(document.get(*key)))).collect();
     json!({ "type": kind, "condition": condition, "current": current.join(", "), "target": target })
 }
 
@@ -150,20 +117,9 @@ fn view(primary: OwnerReason, unblock: Vec<Value>) -> Value {
 }
 
 /// Reads a list of tokens; `None` stands for an item that the registry does not know.
-fn tokens<T>(
-    document: &Map<String, Value>,
-    key: &str,
-    read: fn(&str) -> Option<T>,
-) -> Vec<Option<T>> {
-    let items = document
-        .get(key)
-        .and_then(Value::as_array)
-        .map(Vec::as_slice)
-        .unwrap_or_default();
-    items
-        .iter()
-        .map(|item| item.as_str().and_then(read))
-        .collect()
+fn tokens<T>(document: &Map<String, Value>, key: &str, read: fn(&str) -> Option<T>) -> Vec<Option<T>> {
+    let items = document.get(key).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    items.iter().map(|item| item.as_str().and_then(read)).collect()
 }
 
 #[cfg(test)]
@@ -181,10 +137,7 @@ mod tests {
     }
 
     fn unblock_of(document: &Value) -> Vec<Value> {
-        derive(document.as_object().expect("an object"))["unblock"]
-            .as_array()
-            .expect("a list")
-            .clone()
+        derive(document.as_object().expect("an object"))["unblock"].as_array().expect("a list").clone()
     }
 
     #[test]
@@ -223,10 +176,7 @@ mod tests {
     fn each_latch_code_speaks_in_the_place_of_the_latch() {
         for code in OpenPermissionReason::ALL {
             let document = latched(&[ModeReason::ReduceonlyOpenPermissionLatched], &[code]);
-            primary(
-                &document,
-                code.owner().expect("every code has an owner code"),
-            );
+            primary(&document, code.owner().expect("every code has an owner code"));
             let unblock = unblock_of(&document);
             assert_eq!(unblock.len(), 1);
             assert_eq!(unblock[0]["condition"], code.condition());
@@ -235,18 +185,9 @@ mod tests {
 
     #[test]
     fn emergency_with_degraded_is_a_contained_partial_fill() {
-        use ModeReason::{
-            ReduceonlyEmergencyReduceonlyActive as Emergency,
-            ReduceonlyRiskstateDegraded as Degraded,
-        };
-        primary(
-            &reduce_only(&[Emergency]),
-            OwnerReason::RiskEmergencyCloseActive,
-        );
-        primary(
-            &reduce_only(&[Emergency, Degraded]),
-            OwnerReason::RiskPartialFillContainment,
-        );
+        use ModeReason::{ReduceonlyEmergencyReduceonlyActive as Emergency, ReduceonlyRiskstateDegraded as Degraded};
+        primary(&reduce_only(&[Emergency]), OwnerReason::RiskEmergencyCloseActive);
+        primary(&reduce_only(&[Emergency, Degraded]), OwnerReason::RiskPartialFillContainment);
     }
 
     #[test]
@@ -271,17 +212,12 @@ mod tests {
 
     #[test]
     fn values_are_json_and_strings_are_bare() {
-        let mut document = reduce_only(&[
-            ModeReason::ReduceonlyBunkerModeActive,
-            ModeReason::ReduceonlyRiskstateDegraded,
-        ]);
+        let mut document =
+            reduce_only(&[ModeReason::ReduceonlyBunkerModeActive, ModeReason::ReduceonlyRiskstateDegraded]);
         document["bunker_mode_active"] = json!(true);
         document["deribit_http_p95_ms"] = json!(812.5);
         let unblock = unblock_of(&document);
-        assert_eq!(
-            unblock[0]["current"],
-            "bunker_mode_active=true, deribit_http_p95_ms=812.5"
-        );
+        assert_eq!(unblock[0]["current"], "bunker_mode_active=true, deribit_http_p95_ms=812.5");
         assert_eq!(
             unblock[1]["current"],
             "risk_state=Degraded, wal_queue_depth=0, wal_queue_capacity=1024, wal_queue_enqueue_failures=0"
@@ -296,15 +232,9 @@ mod tests {
                 ModeReason::ReduceonlyOpenPermissionLatched,
                 ModeReason::ReduceonlyRiskstateDegraded,
             ],
-            &[
-                OpenPermissionReason::RestartReconcileRequired,
-                OpenPermissionReason::WsDataStaleReconcileRequired,
-            ],
+            &[OpenPermissionReason::RestartReconcileRequired, OpenPermissionReason::WsDataStaleReconcileRequired],
         );
-        let conditions: Vec<Value> = unblock_of(&document)
-            .iter()
-            .map(|entry| entry["condition"].clone())
-            .collect();
+        let conditions: Vec<Value> = unblock_of(&document).iter().map(|entry| entry["condition"].clone()).collect();
         assert_eq!(
             conditions,
             [
@@ -327,22 +257,15 @@ mod tests {
         primary(&document, OwnerReason::RiskMarginPressure);
         let unblock = unblock_of(&document);
         assert_eq!(unblock.len(), 2);
-        assert_eq!(
-            unblock[1]["condition"],
-            OpenPermissionReason::SessionTerminationReconcileRequired.condition()
-        );
+        assert_eq!(unblock[1]["condition"], OpenPermissionReason::SessionTerminationReconcileRequired.condition());
     }
 
     #[test]
     fn documents_against_the_contract_still_give_a_view() {
         primary(&json!({}), OwnerReason::ExecUnmappedReasonCode);
-        primary(
-            &json!({"trading_mode": 7, "mode_reasons": "many"}),
-            OwnerReason::ExecUnmappedReasonCode,
-        );
+        primary(&json!({"trading_mode": 7, "mode_reasons": "many"}), OwnerReason::ExecUnmappedReasonCode);
         let mut document = reduce_only(&[ModeReason::ReduceonlyPolicyStale]);
-        document["mode_reasons"] =
-            json!(["REDUCEONLY_FAKE", ModeReason::ReduceonlyPolicyStale.token()]);
+        document["mode_reasons"] = json!(["REDUCEONLY_FAKE", ModeReason::ReduceonlyPolicyStale.token()]);
         primary(&document, OwnerReason::ExecUnmappedReasonCode);
         assert_eq!(unblock_of(&document).len(), 1);
     }

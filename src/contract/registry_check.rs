@@ -3,8 +3,8 @@
 use std::fmt;
 
 use drillfold_kernel::registry::{
-    CONTRACT_VERSION, CSP_MINIMUM_KEYS, DeploymentEnvironment, F1CertState, ModeReason,
-    OpenPermissionReason, OwnerReason, Profile, RejectReason, RiskState, Tier, TradingMode,
+    CONTRACT_VERSION, CSP_MINIMUM_KEYS, DeploymentEnvironment, F1CertState, ModeReason, OpenPermissionReason,
+    OwnerReason, Profile, RejectReason, RiskState, Tier, TradingMode,
 };
 use drillfold_registry::{Finding, Lock, LockError, ManifestError, Registry, check, digest};
 
@@ -41,12 +41,7 @@ impl fmt::Display for RegistryFinding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Registry(finding) => finding.fmt(f),
-            Self::Generated {
-                list,
-                index,
-                manifest,
-                program,
-            } => write!(
+            Self::Generated { list, index, manifest, program } => write!(
                 f,
                 "generated code: {list} has {} at index {index}, the manifest has {}; rebuild the program from this \
                  manifest",
@@ -76,10 +71,8 @@ pub struct RegistryReport {
 pub fn check_registry(manifest: &str, lock: &str) -> Result<RegistryReport, RegistryCheckError> {
     let registry = Registry::parse(manifest)?;
     let lock = Lock::parse(lock)?;
-    let mut findings: Vec<RegistryFinding> = check(&registry, &lock)
-        .into_iter()
-        .map(RegistryFinding::Registry)
-        .collect();
+    let mut findings: Vec<RegistryFinding> =
+        check(&registry, &lock).into_iter().map(RegistryFinding::Registry).collect();
     if findings.is_empty() {
         findings = against_generated(&registry);
     }
@@ -98,16 +91,9 @@ pub fn check_registry(manifest: &str, lock: &str) -> Result<RegistryReport, Regi
 }
 
 fn against_generated(registry: &Registry) -> Vec<RegistryFinding> {
-    let keys: Vec<&str> = registry
-        .csp_minimum_keys
-        .iter()
-        .map(String::as_str)
-        .collect();
+    let keys: Vec<&str> = registry.csp_minimum_keys.iter().map(String::as_str).collect();
     let mut of_manifest = vec![
-        (
-            "contract_version".to_owned(),
-            vec![registry.contract_version.as_str()],
-        ),
+        ("contract_version".to_owned(), vec![registry.contract_version.as_str()]),
         ("csp_minimum_keys".to_owned(), keys),
     ];
     of_manifest.extend(registry.lists());
@@ -131,47 +117,21 @@ fn against_generated(registry: &Registry) -> Vec<RegistryFinding> {
 /// version and the minimum keys.
 fn generated_lists() -> Vec<(&'static str, Vec<&'static str>)> {
     let of_tier = |tier: Tier| -> Vec<&'static str> {
-        ModeReason::ALL
-            .into_iter()
-            .filter(|reason| reason.tier() == tier)
-            .map(ModeReason::token)
-            .collect()
+        ModeReason::ALL.into_iter().filter(|reason| reason.tier() == tier).map(ModeReason::token).collect()
     };
     vec![
         ("contract_version", vec![CONTRACT_VERSION]),
         ("csp_minimum_keys", CSP_MINIMUM_KEYS.to_vec()),
-        (
-            "TradingMode",
-            TradingMode::ALL.map(TradingMode::token).to_vec(),
-        ),
+        ("TradingMode", TradingMode::ALL.map(TradingMode::token).to_vec()),
         ("RiskState", RiskState::ALL.map(RiskState::token).to_vec()),
-        (
-            "F1CertState",
-            F1CertState::ALL.map(F1CertState::token).to_vec(),
-        ),
+        ("F1CertState", F1CertState::ALL.map(F1CertState::token).to_vec()),
         ("Profile", Profile::ALL.map(Profile::token).to_vec()),
-        (
-            "DeploymentEnvironment",
-            DeploymentEnvironment::ALL
-                .map(DeploymentEnvironment::token)
-                .to_vec(),
-        ),
+        ("DeploymentEnvironment", DeploymentEnvironment::ALL.map(DeploymentEnvironment::token).to_vec()),
         ("ModeReasonCode.Kill", of_tier(Tier::Kill)),
         ("ModeReasonCode.ReduceOnly", of_tier(Tier::ReduceOnly)),
-        (
-            "OpenPermissionReasonCode",
-            OpenPermissionReason::ALL
-                .map(OpenPermissionReason::token)
-                .to_vec(),
-        ),
-        (
-            "RejectReasonCode",
-            RejectReason::ALL.map(RejectReason::token).to_vec(),
-        ),
-        (
-            "OwnerReasonCode",
-            OwnerReason::ALL.map(OwnerReason::token).to_vec(),
-        ),
+        ("OpenPermissionReasonCode", OpenPermissionReason::ALL.map(OpenPermissionReason::token).to_vec()),
+        ("RejectReasonCode", RejectReason::ALL.map(RejectReason::token).to_vec()),
+        ("OwnerReasonCode", OwnerReason::ALL.map(OwnerReason::token).to_vec()),
     ]
 }
 
@@ -187,23 +147,14 @@ mod tests {
     fn built_in_registry_is_the_one_generated_from() {
         let report = check_registry(MANIFEST, REGISTRY_LOCK).expect("both are read");
         assert_eq!(report.findings, []);
-        assert_eq!(
-            report.lines,
-            [format!(
-                "registry ok: contract 5.2, 100 tokens, 35 status keys, {REGISTRY_DIGEST}"
-            )]
-        );
+        assert_eq!(report.lines, [format!("registry ok: contract 5.2, 100 tokens, 35 status keys, {REGISTRY_DIGEST}")]);
     }
 
     #[test]
     fn names_of_lists_are_in_the_same_order() {
         let registry = Registry::parse(MANIFEST).expect("the manifest is read");
         let expected: Vec<String> = registry.lists().into_iter().map(|(name, _)| name).collect();
-        let found: Vec<&str> = generated_lists()
-            .into_iter()
-            .skip(2)
-            .map(|(name, _)| name)
-            .collect();
+        let found: Vec<&str> = generated_lists().into_iter().skip(2).map(|(name, _)| name).collect();
         assert_eq!(found, expected);
     }
 
@@ -211,9 +162,7 @@ mod tests {
     #[test]
     fn an_agreed_change_needs_a_rebuild() {
         let mut manifest: Value = serde_json::from_str(MANIFEST).expect("the manifest is JSON");
-        let values = manifest["registries"]["RejectReasonCode"]["values"]
-            .as_array_mut()
-            .expect("a list");
+        let values = manifest["registries"]["RejectReasonCode"]["values"].as_array_mut().expect("a list");
         values.pop();
         let text = manifest.to_string();
         let lock = Lock::of(&Registry::parse(&text).expect("the manifest is read")).to_json();
@@ -237,13 +186,7 @@ mod tests {
 
     #[test]
     fn what_is_no_registry_is_an_error() {
-        assert!(matches!(
-            check_registry("{", REGISTRY_LOCK),
-            Err(RegistryCheckError::Manifest(_))
-        ));
-        assert!(matches!(
-            check_registry(MANIFEST, "[]"),
-            Err(RegistryCheckError::Lock(_))
-        ));
+        assert!(matches!(check_registry("{", REGISTRY_LOCK), Err(RegistryCheckError::Manifest(_))));
+        assert!(matches!(check_registry(MANIFEST, "[]"), Err(RegistryCheckError::Lock(_))));
     }
 }

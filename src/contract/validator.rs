@@ -126,9 +126,7 @@ pub enum ValidatorError {
         expected: &'static str,
     },
     /// Neither the manifest nor the schema lists the keys that a document must have.
-    #[error(
-        "required keys are listed neither in the manifest's `csp_minimum_keys` nor in the schema's `required`"
-    )]
+    #[error("required keys are listed neither in the manifest's `csp_minimum_keys` nor in the schema's `required`")]
     NoRequiredKeys,
     /// A file built into the program is not JSON: the program is broken. Build it again.
     #[error("built-in {name} is not valid JSON, build the program again")]
@@ -179,10 +177,7 @@ impl BuiltInSchema {
 ///
 /// [`ValidatorError::BuiltIn`] if the program was built with a damaged file.
 pub fn built_in_manifest() -> Result<Value, ValidatorError> {
-    serde_json::from_str(MANIFEST).map_err(|source| ValidatorError::BuiltIn {
-        name: "manifest",
-        source,
-    })
+    serde_json::from_str(MANIFEST).map_err(|source| ValidatorError::BuiltIn { name: "manifest", source })
 }
 
 /// Returns what the validator prints of a document: a line a finding, and a last line `VALID name` or
@@ -229,36 +224,22 @@ impl Validator {
     /// [`ValidatorError`] if either cannot be used.
     pub fn new(schema: &Value, manifest: &Value) -> Result<Self, ValidatorError> {
         if !schema.is_object() {
-            return Err(ValidatorError::Schema {
-                reason: "it is not an object".to_owned(),
-            });
+            return Err(ValidatorError::Schema { reason: "it is not an object".to_owned() });
         }
         let mut options = jsonschema::options();
         if schema.get("$schema").is_none() {
             options = options.with_draft(jsonschema::Draft::Draft202012);
         }
         // References to other files are not followed: a verdict must not depend on what lies around.
-        let compiled = options
-            .offline()
-            .build(schema)
-            .map_err(|error| ValidatorError::Schema {
-                reason: format!(
-                    "{}: {}",
-                    json_path(error.instance_path()),
-                    shortened(&error.to_string())
-                ),
-            })?;
+        let compiled = options.offline().build(schema).map_err(|error| ValidatorError::Schema {
+            reason: format!("{}: {}", json_path(error.instance_path()), shortened(&error.to_string())),
+        })?;
         let registries = Registries::read(manifest)?;
         let required = match &registries.required {
             Some(keys) => keys.clone(),
             None => required_of(schema).ok_or(ValidatorError::NoRequiredKeys)?,
         };
-        Ok(Self {
-            compiled,
-            schema: schema.clone(),
-            registries,
-            required,
-        })
+        Ok(Self { compiled, schema: schema.clone(), registries, required })
     }
 
     /// Prepares a built-in schema with the built-in manifest.
@@ -289,10 +270,7 @@ impl Validator {
             let mut extra = Vec::new();
             collect_extra(document, &self.schema, &self.schema, "$", &mut extra);
             for path in extra {
-                findings.add(
-                    Tag::Strict,
-                    format!("{path}: the schema does not define this key, remove it"),
-                );
+                findings.add(Tag::Strict, format!("{path}: the schema does not define this key, remove it"));
             }
         }
         let mut findings = findings.0;
@@ -308,28 +286,17 @@ impl Validator {
         let mut found: Vec<(String, String)> = self
             .compiled
             .iter_errors(document)
-            .map(|error| {
-                (
-                    json_path(error.instance_path()),
-                    shortened(&error.to_string()),
-                )
-            })
+            .map(|error| (json_path(error.instance_path()), shortened(&error.to_string())))
             .collect();
         if found.is_empty() && !document.is_object() {
-            found.push((
-                "$".to_owned(),
-                "a status document must be an object".to_owned(),
-            ));
+            found.push(("$".to_owned(), "a status document must be an object".to_owned()));
         }
         // A rule that several branches of a schema state is reported once.
         found.sort();
         found.dedup();
         found
             .into_iter()
-            .map(|(path, message)| Finding {
-                tag: Tag::Schema,
-                message: format!("{path}: {message}"),
-            })
+            .map(|(path, message)| Finding { tag: Tag::Schema, message: format!("{path}: {message}") })
             .collect()
     }
 
@@ -346,10 +313,7 @@ impl Validator {
         let found = keys.get("contract_version");
         if found.and_then(Value::as_str) != Some(expected) {
             let found = shown(found);
-            findings.add(
-                Tag::Contract,
-                format!("contract_version is {found}, the manifest has \"{expected}\""),
-            );
+            findings.add(Tag::Contract, format!("contract_version is {found}, the manifest has \"{expected}\""));
         }
     }
 
@@ -357,18 +321,9 @@ impl Validator {
         let Some(found) = keys.get("trading_mode") else {
             return;
         };
-        let known = found
-            .as_str()
-            .filter(|mode| self.registries.knows_mode(mode))
-            .and_then(TradingMode::from_token);
+        let known = found.as_str().filter(|mode| self.registries.knows_mode(mode)).and_then(TradingMode::from_token);
         let Some(mode) = known else {
-            findings.add(
-                Tag::Enum,
-                format!(
-                    "trading_mode is {}, which is not a known mode",
-                    shown(Some(found))
-                ),
-            );
+            findings.add(Tag::Enum, format!("trading_mode is {}, which is not a known mode", shown(Some(found))));
             return;
         };
         let reasons = keys.get("mode_reasons");
@@ -376,10 +331,7 @@ impl Validator {
         let tier = match mode {
             TradingMode::Active => {
                 if reasons.is_some() && !list.is_some_and(Vec::is_empty) {
-                    findings.add(
-                        Tag::Invariant,
-                        format!("Active must have mode_reasons [], found {}", shown(reasons)),
-                    );
+                    findings.add(Tag::Invariant, format!("Active must have mode_reasons [], found {}", shown(reasons)));
                 }
                 return;
             }
@@ -388,32 +340,21 @@ impl Validator {
         };
         let mode = mode.token();
         let Some(list) = list.filter(|list| !list.is_empty()) else {
-            findings.add(
-                Tag::Invariant,
-                format!(
-                    "{mode} must have at least one mode reason, found {}",
-                    shown(reasons)
-                ),
-            );
+            findings
+                .add(Tag::Invariant, format!("{mode} must have at least one mode reason, found {}", shown(reasons)));
             return;
         };
         for (index, reason) in list.iter().enumerate() {
             if !is_one_of(reason, tier) {
                 let reason = shown(Some(reason));
-                findings.add(
-                    Tag::Tier,
-                    format!("mode_reasons[{index}]: {reason} is not a reason of tier {mode}"),
-                );
+                findings.add(Tag::Tier, format!("mode_reasons[{index}]: {reason} is not a reason of tier {mode}"));
             }
         }
         check_order("mode_reasons", list, tier, findings);
     }
 
     fn check_codes(&self, keys: &Map<String, Value>, findings: &mut Findings) {
-        let Some(list) = keys
-            .get("open_permission_reason_codes")
-            .and_then(Value::as_array)
-        else {
+        let Some(list) = keys.get("open_permission_reason_codes").and_then(Value::as_array) else {
             return;
         };
         let known = &self.registries.open_permission;
@@ -455,9 +396,7 @@ fn check_order(key: &str, list: &[Value], order: &[String], findings: &mut Findi
             Some((last_place, last_token)) if place < last_place => {
                 findings.add(
                     Tag::Order,
-                    format!(
-                        "{key}[{index}]: {token} must stand before {last_token}, as in the manifest"
-                    ),
+                    format!("{key}[{index}]: {token} must stand before {last_token}, as in the manifest"),
                 );
             }
             Some(_) | None => last = Some((place, token)),
@@ -468,39 +407,24 @@ fn check_order(key: &str, list: &[Value], order: &[String], findings: &mut Findi
 fn check_latch(keys: &Map<String, Value>, findings: &mut Findings) {
     let latch = keys.get("open_permission_blocked_latch");
     let Some(set) = latch.and_then(Value::as_bool) else {
-        findings.add(
-            Tag::Latch,
-            format!(
-                "open_permission_blocked_latch must be true or false, found {}",
-                shown(latch)
-            ),
-        );
+        findings
+            .add(Tag::Latch, format!("open_permission_blocked_latch must be true or false, found {}", shown(latch)));
         return;
     };
     let reconcile = keys.get("open_permission_requires_reconcile");
     if reconcile.and_then(Value::as_bool) != Some(set) {
         findings.add(
             Tag::Latch,
-            format!(
-                "latch {set} demands open_permission_requires_reconcile {set}, found {}",
-                shown(reconcile)
-            ),
+            format!("latch {set} demands open_permission_requires_reconcile {set}, found {}", shown(reconcile)),
         );
     }
     let codes = keys.get("open_permission_reason_codes");
     let filled = codes.and_then(Value::as_array).map(|list| !list.is_empty());
     if filled != Some(set) {
-        let demanded = if set {
-            "at least one code in"
-        } else {
-            "an empty list"
-        };
+        let demanded = if set { "at least one code in" } else { "an empty list" };
         findings.add(
             Tag::Latch,
-            format!(
-                "latch {set} demands {demanded} open_permission_reason_codes, found {}",
-                shown(codes)
-            ),
+            format!("latch {set} demands {demanded} open_permission_reason_codes, found {}", shown(codes)),
         );
     }
 }
@@ -509,29 +433,17 @@ fn check_decision_a(keys: &Map<String, Value>, findings: &mut Findings) {
     if keys.get("open_permission_blocked_latch") != Some(&Value::Bool(true)) {
         return;
     }
-    let mode = keys
-        .get("trading_mode")
-        .and_then(Value::as_str)
-        .and_then(TradingMode::from_token);
+    let mode = keys.get("trading_mode").and_then(Value::as_str).and_then(TradingMode::from_token);
     let reason = ModeReason::ReduceonlyOpenPermissionLatched.token();
     match mode {
         Some(TradingMode::Active) => {
-            findings.add(
-                Tag::DecisionA,
-                "the latch is set, so trading_mode must not be Active".to_owned(),
-            );
+            findings.add(Tag::DecisionA, "the latch is set, so trading_mode must not be Active".to_owned());
         }
         Some(TradingMode::ReduceOnly) => {
-            let list = keys
-                .get("mode_reasons")
-                .and_then(Value::as_array)
-                .map(Vec::as_slice)
-                .unwrap_or_default();
+            let list = keys.get("mode_reasons").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
             if !list.iter().any(|item| item.as_str() == Some(reason)) {
-                findings.add(
-                    Tag::DecisionA,
-                    format!("the latch is set in ReduceOnly, so mode_reasons must have {reason}"),
-                );
+                findings
+                    .add(Tag::DecisionA, format!("the latch is set in ReduceOnly, so mode_reasons must have {reason}"));
             }
         }
         Some(TradingMode::Kill) | None => {}
@@ -543,10 +455,7 @@ fn check_owner_view(keys: &Map<String, Value>) -> Vec<Finding> {
     let mut findings = Findings(Vec::new());
     match keys.get("owner_view") {
         Some(found) => compare("$.owner_view", &expected, found, &mut findings),
-        None => findings.add(
-            Tag::OwnerView,
-            "$.owner_view: missing, the other keys derive one".to_owned(),
-        ),
+        None => findings.add(Tag::OwnerView, "$.owner_view: missing, the other keys derive one".to_owned()),
     }
     findings.0
 }
@@ -562,10 +471,7 @@ fn compare(path: &str, expected: &Value, found: &Value, findings: &mut Findings)
                 }
             }
             for key in found.keys().filter(|key| !expected.contains_key(*key)) {
-                findings.add(
-                    Tag::OwnerView,
-                    format!("{}: not derived from any key", child(path, key)),
-                );
+                findings.add(Tag::OwnerView, format!("{}: not derived from any key", child(path, key)));
             }
         }
         (Value::Array(expected), Value::Array(found)) if expected.len() == found.len() => {
@@ -575,20 +481,12 @@ fn compare(path: &str, expected: &Value, found: &Value, findings: &mut Findings)
         }
         (Value::Array(expected), Value::Array(found)) => findings.add(
             Tag::OwnerView,
-            format!(
-                "{path}: the other keys derive {} entries, found {}",
-                expected.len(),
-                found.len()
-            ),
+            format!("{path}: the other keys derive {} entries, found {}", expected.len(), found.len()),
         ),
         (expected, found) if expected == found => {}
         (expected, found) => findings.add(
             Tag::OwnerView,
-            format!(
-                "{path}: the other keys derive {}, found {}",
-                shown(Some(expected)),
-                shown(Some(found))
-            ),
+            format!("{path}: the other keys derive {}, found {}", shown(Some(expected)), shown(Some(found))),
         ),
     }
 }
@@ -600,15 +498,10 @@ fn collect_extra(value: &Value, schema: &Value, root: &Value, path: &str, extra:
     match value {
         Value::Object(map) => {
             let defined = |key: &str| -> Vec<&Value> {
-                nodes
-                    .iter()
-                    .filter_map(|node| node.get("properties")?.as_object()?.get(key))
-                    .collect()
+                nodes.iter().filter_map(|node| node.get("properties")?.as_object()?.get(key)).collect()
             };
             // Keys given by pattern are the schema's own business.
-            let by_pattern = nodes
-                .iter()
-                .any(|node| node.get("patternProperties").is_some());
+            let by_pattern = nodes.iter().any(|node| node.get("patternProperties").is_some());
             let closed = path == "$" || nodes.iter().any(|node| node.get("properties").is_some());
             for (key, value) in map {
                 let schemas = defined(key);
@@ -621,10 +514,7 @@ fn collect_extra(value: &Value, schema: &Value, root: &Value, path: &str, extra:
             }
         }
         Value::Array(list) => {
-            if let Some(items) = nodes
-                .iter()
-                .find_map(|node| node.get("items").filter(|items| items.is_object()))
-            {
+            if let Some(items) = nodes.iter().find_map(|node| node.get("items").filter(|items| items.is_object())) {
                 for (index, value) in list.iter().enumerate() {
                     collect_extra(value, items, root, &format!("{path}[{index}]"), extra);
                 }
@@ -641,10 +531,7 @@ fn in_place<'a>(schema: &'a Value, root: &'a Value, nodes: &mut Vec<&'a Value>) 
         return;
     }
     nodes.push(schema);
-    let reference = schema
-        .get("$ref")
-        .and_then(Value::as_str)
-        .and_then(|text| text.strip_prefix('#'));
+    let reference = schema.get("$ref").and_then(Value::as_str).and_then(|text| text.strip_prefix('#'));
     if let Some(target) = reference.and_then(|pointer| root.pointer(pointer)) {
         in_place(target, root, nodes);
     }
@@ -654,12 +541,7 @@ fn in_place<'a>(schema: &'a Value, root: &'a Value, nodes: &mut Vec<&'a Value>) 
         }
     }
     for keyword in ["allOf", "anyOf", "oneOf"] {
-        for part in schema
-            .get(keyword)
-            .and_then(Value::as_array)
-            .map(Vec::as_slice)
-            .unwrap_or_default()
-        {
+        for part in schema.get(keyword).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default() {
             in_place(part, root, nodes);
         }
     }
@@ -667,16 +549,12 @@ fn in_place<'a>(schema: &'a Value, root: &'a Value, nodes: &mut Vec<&'a Value>) 
 
 fn required_of(schema: &Value) -> Option<Vec<String>> {
     let keys = schema.get("required")?.as_array()?;
-    let keys: Option<Vec<String>> = keys
-        .iter()
-        .map(|key| key.as_str().map(str::to_owned))
-        .collect();
+    let keys: Option<Vec<String>> = keys.iter().map(|key| key.as_str().map(str::to_owned)).collect();
     keys.filter(|keys| !keys.is_empty())
 }
 
 fn is_one_of(item: &Value, tokens: &[String]) -> bool {
-    item.as_str()
-        .is_some_and(|item| tokens.iter().any(|token| token == item))
+    item.as_str().is_some_and(|item| tokens.iter().any(|token| token == item))
 }
 
 /// Returns a place of a document as a JSON path, such as `$.owner_view.unblock[0].type`.
@@ -685,9 +563,7 @@ fn json_path(location: &jsonschema::paths::Location) -> String {
     for segment in location {
         match segment {
             jsonschema::paths::LocationSegment::Property(key) => path = child(&path, &key),
-            jsonschema::paths::LocationSegment::Index(index) => {
-                path.push_str(&format!("[{index}]"))
-            }
+            jsonschema::paths::LocationSegment::Index(index) => path.push_str(&format!("[{index}]")),
         }
     }
     path
@@ -695,11 +571,7 @@ fn json_path(location: &jsonschema::paths::Location) -> String {
 
 /// Returns the path of a key below a path; unusual keys are quoted.
 fn child(path: &str, key: &str) -> String {
-    if !key.is_empty()
-        && key
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
-    {
+    if !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
         format!("{path}.{key}")
     } else {
         format!("{path}[{}]", Value::String(key.to_owned()))
@@ -708,20 +580,13 @@ fn child(path: &str, key: &str) -> String {
 
 /// Returns a value as short JSON text for a message.
 fn shown(value: Option<&Value>) -> String {
-    value.map_or_else(
-        || "nothing".to_owned(),
-        |value| shortened(&value.to_string()),
-    )
+    value.map_or_else(|| "nothing".to_owned(), |value| shortened(&value.to_string()))
 }
 
 /// Cuts a text to one line that fits a message.
 fn shortened(text: &str) -> String {
     const CHARS_MAX: usize = 400;
-    let mut line: String = text
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .take(CHARS_MAX + 1)
-        .collect();
+    let mut line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(CHARS_MAX + 1).collect();
     if line.chars().count() > CHARS_MAX {
         line = line.chars().take(CHARS_MAX).collect();
         line.push_str("...");

@@ -61,10 +61,7 @@ pub fn pack(base: &DrillRun, variants: &[DrillRun], references: &References) -> 
     put("expected_status.json", expected.map_or_else(String::new, to_text));
     put("diff.txt", differences);
     put("validation.log", validation(base)?);
-    put(
-        "time_to_safe_ms",
-        base.outcome.time_to_safe_ms().map_or_else(|| "never\n".to_owned(), |ms| format!("{ms}\n")),
-    );
+    put("time_to_safe_ms", base.outcome.time_to_safe_ms().map_or_else(|| "never\n".to_owned(), |ms| format!("{ms}\n")));
     put("notes.md", notes(base, variants));
     Ok(files)
 }
@@ -97,7 +94,8 @@ fn notes(base: &DrillRun, variants: &[DrillRun]) -> String {
     let (outcome, report) = (&base.outcome, &base.report);
     let scenario = &outcome.scenario;
     let mut text = format!("# {}: notes\n\n", scenario.title);
-    let _ = writeln!(text, "Verdict **{}**, {} of {} checks hold.", report.verdict, report.passed(), report.checks.len());
+    let _ =
+        writeln!(text, "Verdict **{}**, {} of {} checks hold.", report.verdict, report.passed(), report.checks.len());
     if let Some(reason) = &report.reason {
         let _ = writeln!(text, "{reason}");
     }

@@ -24,7 +24,9 @@ const DRILLS: usize = 8;
 #[must_use]
 pub fn signoff(runs: &[DrillRun], packs: &BTreeMap<String, Pack>) -> String {
     let mut text = String::from("# Phase 2 sign-off\n\n");
-    text.push_str("Every tick below was made by a check that ran with the packs; a box without one is a person's to tick.\n\n");
+    text.push_str(
+        "Every tick below was made by a check that ran with the packs; a box without one is a person's to tick.\n\n",
+    );
     text.push_str("| drill | verdict | mode at `tripped` | time to safe | checks |\n|---|---|---|---|---|\n");
     let bases = || runs.iter().filter(|run| run.outcome.scenario.variant.is_none());
     for run in bases() {
@@ -68,7 +70,8 @@ fn points(runs: &[DrillRun], packs: &BTreeMap<String, Pack>) -> Vec<(bool, &'sta
     };
     let (valid, validated) = of_kind(CheckKind::Validator);
 
-    let tokens: Vec<&str> = runs.iter().flat_map(|run| run.outcome.snapshots.values()).flat_map(published_tokens).collect();
+    let tokens: Vec<&str> =
+        runs.iter().flat_map(|run| run.outcome.snapshots.values()).flat_map(published_tokens).collect();
     let known = tokens.iter().filter(|token| is_known_reason_token(token)).count();
 
     let invariant = |ids: &[Invariant]| {

@@ -118,7 +118,8 @@ impl InvariantWatch {
         let latch = status.open_permission_blocked_latch;
         broken(
             Invariant::LatchAgrees,
-            latch != status.open_permission_reason_codes.is_empty() && latch == status.open_permission_requires_reconcile,
+            latch != status.open_permission_reason_codes.is_empty()
+                && latch == status.open_permission_requires_reconcile,
         );
         broken(Invariant::DecisionA, !latch || decision_a(status));
         broken(Invariant::QueueBounded, i64::from(status.wal_queue_depth) <= status.wal_queue_capacity);
@@ -138,7 +139,8 @@ impl InvariantWatch {
             self.kill = None;
             return;
         }
-        let stretch = *self.kill.get_or_insert(KillStretch { since: at, dispatched_before: self.sends_before_kill(counts) });
+        let stretch =
+            *self.kill.get_or_insert(KillStretch { since: at, dispatched_before: self.sends_before_kill(counts) });
         let limit = kernel.core.config.loop_tick_ms.saturating_mul(KILL_TICKS_MAX);
         if dispatched > stretch.dispatched_before {
             self.kill_stretches_reduced = self.kill_stretches_reduced.max(1);

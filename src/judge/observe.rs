@@ -164,7 +164,8 @@ impl Observer {
             Event::VenueErrored { code: 10028 }
             | Event::AuthenticationRefused { code: 10028 }
             | Event::SocketClosed {
-                cause: drillfold_kernel::event::CloseCause::SessionEnded | drillfold_kernel::event::CloseCause::KeyRevoked,
+                cause:
+                    drillfold_kernel::event::CloseCause::SessionEnded | drillfold_kernel::event::CloseCause::KeyRevoked,
                 ..
             } => self.counts.terminations += 1,
             _ => {}

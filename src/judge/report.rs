@@ -245,7 +245,13 @@ fn checklist_checks(outcome: &Outcome, references: &References, strictness: Stri
 }
 
 /// Holds every snapshot against its golden: all 35 keys.
-fn golden_checks(outcome: &Outcome, references: &References, drill: u8, strictness: Strictness, checks: &mut Vec<Check>) {
+fn golden_checks(
+    outcome: &Outcome,
+    references: &References,
+    drill: u8,
+    strictness: Strictness,
+    checks: &mut Vec<Check>,
+) {
     let name = &outcome.scenario.name;
     let mut names: Vec<&String> = outcome.scenario.snapshots.iter().map(|snapshot| &snapshot.name).collect();
     names.extend(references.goldens.keys().filter(|golden| !names.contains(golden)).collect::<Vec<_>>());
@@ -315,11 +321,9 @@ fn invariant_checks(outcome: &Outcome, checks: &mut Vec<Check>) {
             holds: violation.is_none(),
             seen: match violation {
                 None => format!("held after each of {} events", outcome.timeline.events.len()),
-                Some(violation) => format!(
-                    "broken at event {} at {} ms",
-                    violation.seq.0,
-                    violation.at.since(outcome.scenario.start)
-                ),
+                Some(violation) => {
+                    format!("broken at event {} at {} ms", violation.seq.0, violation.at.since(outcome.scenario.start))
+                }
             },
         });
     }

@@ -180,9 +180,8 @@ pub fn run_watched(
             }
         }
         let refused_before = observer.counts().open_refused;
-        let seq = recorder
-            .event(input.at, &input.event)
-            .map_err(|source| RunError::Record { scenario: name(), source })?;
+        let seq =
+            recorder.event(input.at, &input.event).map_err(|source| RunError::Record { scenario: name(), source })?;
         let folder = recorder.folder();
         // Only what the world carried out before a crash could strike has been sent.
         let carried = simulation.carry_out(folder.effects());
@@ -259,7 +258,8 @@ fn take(
         return Ok(());
     };
     recorder.mark(at, &Mark { kind: MarkKind::Snapshot, step_index: 0, name: name.to_owned() })?;
-    let taken = Taken { seq, at, row: timeline.events.len().saturating_sub(1), document: observer.status().map(document) };
+    let taken =
+        Taken { seq, at, row: timeline.events.len().saturating_sub(1), document: observer.status().map(document) };
     snapshots.insert(name.to_owned(), taken);
     Ok(())
 }

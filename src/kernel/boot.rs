@@ -53,8 +53,7 @@ impl Kernel {
     /// Both sockets are connected, which counts as their first frame.
     fn boot_session(&mut self, boot: &Boot) {
         let now = self.now();
-        let connected =
-            SocketState { open: true, last_frame_at: Some(now), keepalive_at: now, reconnect_at: None };
+        let connected = SocketState { open: true, last_frame_at: Some(now), keepalive_at: now, reconnect_at: None };
         self.session.public = connected;
         self.session.private = connected;
         self.session.killed = boot.session_flag_readable.then_some(false);
@@ -81,7 +80,7 @@ impl Kernel {
         monitors.bunker.evaluated_at = now;
         self.margin_sampled(boot.margin);
         for trip in &boot.round_trips_ms {
-            self.rest_ended(Some(*trip));
+            self.rest_ended(Some(*trip), true);
         }
         for ticker in &boot.tickers {
             if let Some(slot) = self.feeds.tickers.get_mut(ticker.instrument.index()) {
@@ -112,25 +111,12 @@ impl Kernel {
             .orders
             .intents
             .iter()
-            .filter(|(intent, order)| {
-                order.state == TlsmState::Created && !self.orders.ghosts.contains_key(intent)
-            })
+            .filter(|(intent, order)| order.state == TlsmState::Created && !self.orders.ghosts.contains_key(intent))
             .map(|(intent, _)| *intent)
             .collect();
-        self.groups.open = self
-            .groups
-            .all
-            .iter()
-            .filter(|(_, group)| group.ended_at.is_none())
-            .map(|(id, _)| id.clone())
-            .collect();
-        let contained: Vec<_> = self
-            .groups
-            .open
-            .iter()
-            .filter(|id| self.is_contained_with_fill(id))
-            .cloned()
-            .collect();
+        self.groups.open =
+            self.groups.all.iter().filter(|(_, group)| group.ended_at.is_none()).map(|(id, _)| id.clone()).collect();
+        let contained: Vec<_> = self.groups.open.iter().filter(|id| self.is_contained_with_fill(id)).cloned().collect();
         if !contained.is_empty() {
             let stamp = self.core.stamp;
             self.groups.clean_since = None;
@@ -179,9 +165,8 @@ impl Kernel {
                 if let Some(group) = self.groups.all.get_mut(group_id) {
                     group.state = *state;
                     group.failure = group.failure.or(*failure);
-                    if matches!(state, GroupState::Complete | GroupState::Flattened) {
-                        group.ended_at = Some(*at);
-                    }
+                    let ended = matches!(state, GroupState::Complete | GroupState::Flattened);
+                    group.ended_at = ended.then_some(*at);
                 }
                 *at
             }

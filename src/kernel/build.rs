@@ -33,16 +33,14 @@ fn generate() -> Result<(), Vec<String>> {
     for path in [&manifest_path, &lock_path] {
         println!("cargo::rerun-if-changed={}", path.display());
     }
-    let registry =
-        Registry::parse(&read(&manifest_path)?).map_err(|error| told(MANIFEST, &error))?;
+    let registry = Registry::parse(&read(&manifest_path)?).map_err(|error| told(MANIFEST, &error))?;
     let lock = Lock::parse(&read(&lock_path)?).map_err(|error| told(LOCK, &error))?;
     let findings = check(&registry, &lock);
     if !findings.is_empty() {
         return Err(findings.iter().map(ToString::to_string).collect());
     }
     let out = PathBuf::from(variable("OUT_DIR")?).join("registry.rs");
-    fs::write(&out, generate_rust(&registry))
-        .map_err(|error| vec![format!("cannot write registry.rs: {error}")])
+    fs::write(&out, generate_rust(&registry)).map_err(|error| vec![format!("cannot write registry.rs: {error}")])
 }
 
 fn registry_dir() -> Result<PathBuf, Vec<String>> {
@@ -57,8 +55,7 @@ fn variable(name: &str) -> Result<std::ffi::OsString, Vec<String>> {
 }
 
 fn read(path: &Path) -> Result<String, Vec<String>> {
-    fs::read_to_string(path)
-        .map_err(|error| vec![format!("cannot read {}: {error}", path.display())])
+    fs::read_to_string(path).map_err(|error| vec![format!("cannot read {}: {error}", path.display())])
 }
 
 fn told(file: &str, error: &dyn std::error::Error) -> Vec<String> {

@@ -47,8 +47,7 @@ macro_rules! config {
             /// Returns all values that are given, in the order of the names.
             #[must_use]
             pub fn pairs(&self) -> Vec<(&'static str, i64)> {
-                let mut pairs = Vec::new();
-                $(pairs.push((stringify!($name), self.$name));)*
+                let mut pairs = alloc::vec![$((stringify!($name), self.$name),)*];
                 $(if let Some(value) = self.$opt { pairs.push((stringify!($opt), value)); })*
                 pairs
             }

@@ -15,7 +15,7 @@ use crate::{
     event::{GroupState, IntentClass, LedgerRecord, TlsmState},
     planted::{self, Rule},
     registry::{RejectReason, TradingMode},
-    state::{Group, KillRounds, Kernel, Round},
+    state::{Group, Kernel, KillRounds, Round},
     units::{InstrumentId, NANO, Price, Qty, Side, UnderlyingId, mul_div},
 };
 
@@ -51,8 +51,7 @@ impl Kernel {
             self.contain_net(effects);
             return;
         }
-        let open: Vec<String> =
-            self.groups.open.iter().filter(|id| self.is_contained_with_fill(id)).cloned().collect();
+        let open: Vec<String> = self.groups.open.iter().filter(|id| self.is_contained_with_fill(id)).cloned().collect();
         for id in open {
             self.contain_group(&id, effects);
         }
@@ -247,7 +246,8 @@ impl Kernel {
             return Step::NoPrice(instrument);
         };
         let qty = Qty(mul_div(exposure.saturating_abs(), best.0, NANO));
-        let Some((step, min)) = self.instrument(instrument).and_then(|of| Some((of.amount_step?, of.min_amount?))) else {
+        let Some((step, min)) = self.instrument(instrument).and_then(|of| Some((of.amount_step?, of.min_amount?)))
+        else {
             return Step::Skip;
         };
         let qty = Qty(crate::identity::round_down(qty.0, step.0.max(1)));
@@ -392,7 +392,8 @@ impl Kernel {
 
     /// Under Kill: the same rounds, without rescue, on the net exposure of each underlying.
     fn contain_net(&mut self, effects: &mut Vec<Effect>) {
-        let count = self.core.instruments.iter().map(|of| of.underlying.0).max().map_or(0, |last| last.saturating_add(1));
+        let count =
+            self.core.instruments.iter().map(|of| of.underlying.0).max().map_or(0, |last| last.saturating_add(1));
         for underlying in (0..count).map(UnderlyingId) {
             self.contain_underlying(underlying, effects);
         }
@@ -412,7 +413,11 @@ impl Kernel {
                     && self.instrument(order.record.instrument).is_some_and(|of| of.underlying == underlying)
             })
         });
-        if exposure.saturating_abs() < smallest || busy {
+        if busy {
+            return;
+        }
+        if exposure.saturating_abs() < smallest {
+            self.end_neutralised(underlying, effects);
             return;
         }
         let now = self.now();
@@ -430,11 +435,8 @@ impl Kernel {
         }
         let round = rounds.round.unwrap_or_default();
         let candidates = self.net_candidates(underlying, exposure);
-        let close = if round.closes < closes_max {
-            self.plan_close(&candidates, exposure, round.closes)
-        } else {
-            Step::Skip
-        };
+        let close =
+            if round.closes < closes_max { self.plan_close(&candidates, exposure, round.closes) } else { Step::Skip };
         let step = match close {
             Step::Skip if !round.hedged => self.plan_hedge(Some(underlying), exposure),
             other => other,
@@ -458,6 +460,26 @@ impl Kernel {
                     rounds.next_round_at = next;
                 }
             }
+        }
+    }
+
+    /// Ends the contained groups of an underlying whose net exposure Kill containment has neutralised: closing their fills
+    /// again, one by one, would open what is already closed.
+    fn end_neutralised(&mut self, underlying: UnderlyingId, effects: &mut Vec<Effect>) {
+        let contained: Vec<String> = self
+            .groups
+            .open
+            .iter()
+            .filter(|id| self.is_contained_with_fill(id) && self.underlying_of_group(id) == Some(underlying))
+            .filter(|id| self.all_ended(id))
+            .cloned()
+            .collect();
+        for id in contained {
+            let exposure = self.group_exposure(&id);
+            if let Some(group) = self.groups.all.get_mut(&id) {
+                group.neutralised_coins = group.neutralised_coins.saturating_sub(exposure);
+            }
+            self.end_contained(&id, 0, effects);
         }
     }
 

@@ -90,7 +90,12 @@ impl Kernel {
     }
 
     /// Checks one leg up to, not including, its recording; the first refusal that applies wins.
-    fn assemble(&mut self, proposal: &GroupProposal, leg: &LegProposal, index: u16) -> Result<IntentRecord, RejectReason> {
+    fn assemble(
+        &mut self,
+        proposal: &GroupProposal,
+        leg: &LegProposal,
+        index: u16,
+    ) -> Result<IntentRecord, RejectReason> {
         let class = classify(leg);
         if let Some(code) = self.forbidden(class) {
             return Err(code);
@@ -119,6 +124,14 @@ impl Kernel {
             return Err(RejectReason::DuplicateIntent);
         }
         self.pre_trade(class, leg, proposal)?;
+        if class == IntentClass::Open
+            && let Some(code) = self.missing_limit()
+        {
+            // A limit without default blocks what needs it; its absence is a cause until a boot that has it.
+            let stamp = self.core.stamp;
+            self.monitors.raise(Cause::LimitMissing, stamp);
+            return Err(code);
+        }
         if class == IntentClass::Open && self.guard_public_trades() {
             return Err(RejectReason::OpenPermissionLatched);
         }
@@ -136,6 +149,18 @@ impl Kernel {
             label: label(&proposal.strategy_id, &proposal.group_id, index, intent)?,
             at: self.now(),
         })
+    }
+
+    /// Returns the refusal of the first gate whose limit has no default and is not configured. Source: AT-043, AT-424.
+    fn missing_limit(&self) -> Option<RejectReason> {
+        let config = self.config();
+        let gates = [
+            (config.expiry_delist_buffer_s.is_none(), RejectReason::InstrumentExpiredOrDelisted),
+            (config.delta_limit.is_none(), RejectReason::InventorySkewDeltaLimitMissing),
+            (config.portfolio_exposure_limit.is_none(), RejectReason::GlobalExposureBudgetExceeded),
+            (config.min_edge_usd.is_none(), RejectReason::NetEdgeInputMissing),
+        ];
+        gates.into_iter().find(|(missing, _)| *missing).map(|(_, code)| code)
     }
 
     /// The pre-trade gates that need no pricing model.
@@ -276,7 +301,12 @@ impl Kernel {
     }
 
     /// Takes a proposed replacement: judged as the new order it brings. Source: kernel contract section 1; AT-120, AT-402.
-    pub(crate) fn propose_replace(&mut self, intent: IntentHash, replacement: &GroupProposal, effects: &mut Vec<Effect>) {
+    pub(crate) fn propose_replace(
+        &mut self,
+        intent: IntentHash,
+        replacement: &GroupProposal,
+        effects: &mut Vec<Effect>,
+    ) {
         let Some(order) = self.orders.intents.get(&intent) else {
             self.refuse(&replacement.group_id, 0, None, RejectReason::DuplicateIntent, effects);
             return;

@@ -123,7 +123,7 @@ impl Kernel {
         let threshold = self.config().ws_stale_threshold_ms;
         let late = if planted::broken(Rule::StaleBoundary) { lag >= threshold } else { lag > threshold };
         let active = self.feeds.payload_since_subscription && lag <= self.config().ws_zombie_activity_window_ms;
-        let watched = active || self.is_exposed() || !self.orders.live.is_empty();
+        let watched = active || !self.is_flat();
         if late && watched && !self.feeds.silent {
             self.feeds.silent = true;
             self.set_latch(OpenPermissionReason::WsDataStaleReconcileRequired);
@@ -481,9 +481,10 @@ impl Kernel {
         let fits = |id: &InstrumentId| {
             self.instrument(*id).is_some_and(|of| of.kind == InstrumentKind::Perpetual && of.underlying == underlying)
         };
-        self.core.reference_instrument.filter(fits).or_else(|| {
-            (0..self.core.instruments.len()).map(instrument_id).find(|id| fits(id))
-        })
+        self.core
+            .reference_instrument
+            .filter(fits)
+            .or_else(|| (0..self.core.instruments.len()).map(instrument_id).find(|id| fits(id)))
     }
 
     /// Sizes the per-instrument tables for a boot's instrument table.

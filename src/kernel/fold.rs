@@ -47,9 +47,9 @@ impl Kernel {
 
     /// Brings everything that depends on time up to the event's time, before the event can hide what a long gap did.
     fn advance(&mut self, effects: &mut Vec<Effect>) {
-        self.advance_monitors();
-        self.advance_feeds(effects);
         self.advance_session(effects);
+        self.advance_feeds(effects);
+        self.advance_monitors();
         self.advance_groups();
         self.update_causes();
         let predicates = self.predicates();
@@ -115,7 +115,7 @@ impl Kernel {
             Event::RestRefused { request, code, round_trip_ms } => {
                 self.rest_refused(*request, *code, *round_trip_ms, effects);
             }
-            Event::LedgerDrained { records } => self.ledger.depth = self.ledger.depth.saturating_sub(*records),
+            Event::LedgerDrained { records } => self.drained(*records),
             // Proposals are dispatched after the mode is resolved.
             Event::GroupProposed(_) | Event::CancelProposed { .. } | Event::ReplaceProposed { .. } => {}
             Event::OperatorCommanded(command) => self.operator(command, effects),
@@ -134,8 +134,9 @@ impl Kernel {
         answer: &RestAnswer,
         effects: &mut Vec<Effect>,
     ) {
-        self.rest_ended(Some(round_trip_ms));
-        let Some(pending) = self.session.pending.remove(&request) else {
+        let waited_for = self.session.pending.remove(&request);
+        self.rest_ended(Some(round_trip_ms), waited_for.is_some());
+        let Some(pending) = waited_for else {
             effects.push(Effect::Note(Note::AnswerDropped(request)));
             return;
         };
@@ -159,13 +160,14 @@ impl Kernel {
         effects: &mut Vec<Effect>,
     ) {
         const TOO_MANY_REQUESTS: i32 = 429;
-        self.rest_ended(Some(round_trip_ms));
+        let waited_for = self.session.pending.remove(&request);
+        self.rest_ended(Some(round_trip_ms), waited_for.is_some());
         if code == TOO_MANY_REQUESTS {
             let stamp = self.core.stamp;
             self.session.rate_limited.push(stamp.at);
             self.monitors.raise(Cause::RateLimited, stamp);
         }
-        match self.session.pending.remove(&request) {
+        match waited_for {
             Some(pending) => self.request_failed(request, pending.purpose, crate::effect::RunFailure::Refused, effects),
             None => effects.push(Effect::Note(Note::AnswerDropped(request))),
         }
@@ -189,8 +191,10 @@ impl Kernel {
         }
     }
 
-    /// Brings groups, causes, latch and mode in line with the event.
+    /// Brings bands, network monitor, groups, causes and mode in line with the event; what it made calm is calm from now on.
     fn settle(&mut self, effects: &mut Vec<Effect>) {
+        self.follow_bands();
+        self.advance_bunker();
         self.advance_groups_after(effects);
         self.resolve();
     }

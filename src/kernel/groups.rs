@@ -34,6 +34,7 @@ impl Group {
             rescues: 0,
             last_closes: 0,
             hedged: false,
+            neutralised_coins: 0,
             ended_at: None,
         }
     }
@@ -51,19 +52,21 @@ impl Kernel {
         group.intents.iter().filter_map(|intent| self.orders.intents.get(intent))
     }
 
-    /// Returns a group's signed exposure in nano-coins: the sum of its orders' fills.
+    /// Returns a group's signed exposure in nano-coins: the sum of its orders' fills, less what Kill containment took back.
     #[must_use]
     pub fn group_exposure(&self, group_id: &str) -> i64 {
         self.groups.all.get(group_id).map_or(0, |group| {
-            self.orders_of(group).fold(0i64, |sum, order| sum.saturating_add(order.filled_coins))
+            let filled = self.orders_of(group).fold(0i64, |sum, order| sum.saturating_add(order.filled_coins));
+            filled.saturating_add(group.neutralised_coins)
         })
     }
 
     /// True where a group is MixedFailed or Flattening and any of its orders has a fill.
     pub(crate) fn is_contained_with_fill(&self, group_id: &str) -> bool {
-        self.groups.all.get(group_id).is_some_and(|group| {
-            group.is_contained() && self.orders_of(group).any(|order| !order.filled.is_zero())
-        })
+        self.groups
+            .all
+            .get(group_id)
+            .is_some_and(|group| group.is_contained() && self.orders_of(group).any(|order| !order.filled.is_zero()))
     }
 
     /// Brings blacklists and memory up to the present.
@@ -103,9 +106,8 @@ impl Kernel {
         };
         if group.state == GroupState::MixedFailed {
             self.cancel_rest_of_group(id, effects);
-            let filled = self.groups.all.get(id).is_some_and(|group| {
-                self.orders_of(group).any(|order| !order.filled.is_zero())
-            });
+            let filled =
+                self.groups.all.get(id).is_some_and(|group| self.orders_of(group).any(|order| !order.filled.is_zero()));
             if filled {
                 self.begin_containment(id, effects);
             } else if self.all_ended(id) {
@@ -270,11 +272,9 @@ fn failure_of(order: &Order, epsilon: i64) -> Option<GroupFailure> {
         TlsmState::Canceled if order.filled.is_zero() => Some(GroupFailure::LegCancelled),
         TlsmState::Canceled => Some(GroupFailure::LegPartial),
         TlsmState::Filled if missing > epsilon => Some(GroupFailure::LegPartial),
-        TlsmState::Filled
-        | TlsmState::Created
-        | TlsmState::Sent
-        | TlsmState::Acked
-        | TlsmState::PartiallyFilled => None,
+        TlsmState::Filled | TlsmState::Created | TlsmState::Sent | TlsmState::Acked | TlsmState::PartiallyFilled => {
+            None
+        }
     }
 }
 

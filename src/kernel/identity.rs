@@ -16,13 +16,9 @@ pub const LABEL_LENGTH_MAX: usize = 64;
 /// # Errors
 /// [`RejectReason::InstrumentMetadataMissing`] without tick size, step or minimum;
 /// [`RejectReason::TooSmallAfterQuantization`] below the minimum. Source: AT-219, AT-908, AT-926.
-pub fn quantise(
-    instrument: &Instrument,
-    side: Side,
-    qty: Qty,
-    price: Price,
-) -> Result<(Qty, Price), RejectReason> {
-    let (Some(tick), Some(step), Some(min)) = (instrument.tick_size, instrument.amount_step, instrument.min_amount) else {
+pub fn quantise(instrument: &Instrument, side: Side, qty: Qty, price: Price) -> Result<(Qty, Price), RejectReason> {
+    let (Some(tick), Some(step), Some(min)) = (instrument.tick_size, instrument.amount_step, instrument.min_amount)
+    else {
         return Err(RejectReason::InstrumentMetadataMissing);
     };
     if tick.0 <= 0 || step.0 <= 0 || min.0 <= 0 {

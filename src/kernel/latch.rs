@@ -47,9 +47,10 @@ impl Kernel {
     pub(crate) fn clear_codes(&mut self, run_started: Stamp) -> bool {
         let was_set = self.latch.is_set();
         for code in OpenPermissionReason::ALL {
-            let holds = self.latch.trigger(code).is_some_and(|trigger| {
-                trigger.renewed.seq <= run_started.seq && self.code_may_clear(code)
-            });
+            let holds = self
+                .latch
+                .trigger(code)
+                .is_some_and(|trigger| trigger.renewed.seq <= run_started.seq && self.code_may_clear(code));
             if holds && let Some(slot) = self.latch.codes.get_mut(code.index()) {
                 *slot = None;
             }
@@ -67,7 +68,8 @@ impl Kernel {
             | OpenPermissionReason::InventoryMismatchReconcileRequired => true,
             OpenPermissionReason::WsBookGapReconcileRequired => {
                 let quiet = self.feeds.last_book_gap_at.is_none_or(|at| {
-                    now.since(at) >= crate::config::seconds(config.book_gap_quiet_s) || planted::broken(Rule::GapQuietTime)
+                    now.since(at) >= crate::config::seconds(config.book_gap_quiet_s)
+                        || planted::broken(Rule::GapQuietTime)
                 });
                 quiet && self.books_whole()
             }
@@ -76,9 +78,10 @@ impl Kernel {
             }
             OpenPermissionReason::WsDataStaleReconcileRequired => {
                 !self.feeds.silent
-                    && self.feeds.lag_calm_since.is_some_and(|since| {
-                        now.since(since) >= crate::config::seconds(config.ws_stale_clear_s)
-                    })
+                    && self
+                        .feeds
+                        .lag_calm_since
+                        .is_some_and(|since| now.since(since) >= crate::config::seconds(config.ws_stale_clear_s))
             }
             OpenPermissionReason::SessionTerminationReconcileRequired => self.session.active,
         }

@@ -23,8 +23,22 @@ impl Kernel {
             return false;
         }
         self.ledger.depth = self.ledger.depth.saturating_add(1);
+        self.note_depth();
         effects.push(Effect::Enqueue(record));
         true
+    }
+
+    /// Takes records off the queue that the writer made durable.
+    pub(crate) fn drained(&mut self, records: u32) {
+        // Full until this very event.
+        self.note_depth();
+        self.ledger.depth = self.ledger.depth.saturating_sub(records);
+    }
+
+    fn note_depth(&mut self) {
+        if i64::from(self.ledger.depth) >= self.config().wal_queue_capacity {
+            self.ledger.last_full_at = Some(self.now());
+        }
     }
 
     /// Returns how many AtomicNakedEvents fell within the last 24 hours.

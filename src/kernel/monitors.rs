@@ -8,12 +8,10 @@ use crate::{
     effect::{Effect, Note},
     event::{Event, Override, Sample},
     planted::{self, Rule},
-    registry::{
-        CONTRACT_VERSION, F1CertState, ModeReason, OpenPermissionReason, RiskState, is_known_reason_token,
-    },
+    registry::{CONTRACT_VERSION, F1CertState, ModeReason, OpenPermissionReason, RiskState, is_known_reason_token},
     resolver::ReasonSet,
     slot::{KillLatch, Slot},
-    state::{Band, Bunker, Cause, Dated, Kernel, Pair},
+    state::{Band, Bunker, Cause, Dated, EndedRequest, Kernel, Pair},
     units::{PPM, Ppm, Stamp, TimeMs},
 };
 
@@ -77,8 +75,8 @@ impl Bunker {
         let mut trips: Vec<i64> = self
             .requests
             .iter()
-            .filter(|(at, _)| now.since(*at) <= WINDOW_MS)
-            .filter_map(|(_, trip)| *trip)
+            .filter(|request| now.since(request.at) <= WINDOW_MS)
+            .filter_map(|request| request.round_trip_ms)
             .collect();
         trips.sort_unstable();
         let rank = trips.len().saturating_mul(95).div_ceil(100);
@@ -87,9 +85,9 @@ impl Bunker {
 
     /// Returns time-outs and requests of the last 60 s.
     fn timeouts(&self, now: TimeMs) -> (i64, i64) {
-        let within = self.requests.iter().filter(|(at, _)| now.since(*at) <= TIMEOUT_WINDOW_MS);
-        within.fold((0, 0), |(lost, all): (i64, i64), (_, trip)| {
-            (lost.saturating_add(i64::from(trip.is_none())), all.saturating_add(1))
+        let within = |request: &&EndedRequest| request.counts && now.since(request.at) <= TIMEOUT_WINDOW_MS;
+        self.requests.iter().filter(within).fold((0, 0), |(lost, all): (i64, i64), request| {
+            (lost.saturating_add(i64::from(request.round_trip_ms.is_none())), all.saturating_add(1))
         })
     }
 }
@@ -171,15 +169,15 @@ impl Kernel {
         let now = self.now();
         self.follow_bands();
         let silence_ms = seconds(self.config().watchdog_reduceonly_s);
-        let silent = self.monitors.heartbeat.older_than(now, silence_ms)
-            || self.monitors.loop_tick.older_than(now, silence_ms);
+        let silent =
+            self.monitors.heartbeat.older_than(now, silence_ms) || self.monitors.loop_tick.older_than(now, silence_ms);
         if silent {
             self.monitors.emergency = Some(self.core.stamp);
         }
         self.advance_bunker();
     }
 
-    fn follow_bands(&mut self) {
+    pub(crate) fn follow_bands(&mut self) {
         let now = self.now();
         let config = self.config();
         let (age, enter, clear, hold) = (
@@ -201,7 +199,7 @@ impl Kernel {
         let lag = self.transport_lag_ms();
         let config = &self.core.config;
         let bunker = &mut self.monitors.bunker;
-        while bunker.requests.front().is_some_and(|(at, _)| now.since(*at) > TIMEOUT_WINDOW_MS) {
+        while bunker.requests.front().is_some_and(|request| now.since(request.at) > TIMEOUT_WINDOW_MS) {
             bunker.requests.pop_front();
         }
         let p95 = bunker.http_p95_ms(now);
@@ -220,10 +218,8 @@ impl Kernel {
         let timeouts_high = lost.saturating_mul(PPM) > all.saturating_mul(config.request_timeout_rate_limit);
         let lag_high = lag.is_none_or(|lag| lag > config.bunker_jitter_threshold_ms);
         let unknown = p95.is_none() || all == 0;
-        let enters = i64::from(bunker.breaches) >= config.http_p95_consecutive_windows
-            || lag_high
-            || timeouts_high
-            || unknown;
+        let enters =
+            i64::from(bunker.breaches) >= config.http_p95_consecutive_windows || lag_high || timeouts_high || unknown;
         let calm = !enters && p95.is_some_and(|p95| p95 <= config.http_p95_limit_ms);
         if enters {
             bunker.on = true;
@@ -239,10 +235,15 @@ impl Kernel {
         }
     }
 
-    /// Notes that a REST request ended; `None` is a time-out.
-    pub(crate) fn rest_ended(&mut self, round_trip_ms: Option<i64>) {
-        let now = self.now();
-        self.monitors.bunker.requests.push_back((now, round_trip_ms));
+    /// Notes that a REST request ended; without a round trip it timed out. An answer that came later than that does not
+    /// count as another request.
+    /// A negative round trip is no number of its domain and enters nothing.
+    pub(crate) fn rest_ended(&mut self, round_trip_ms: Option<i64>, counts: bool) {
+        if round_trip_ms.is_some_and(|trip| trip < 0) {
+            return;
+        }
+        let at = self.now();
+        self.monitors.bunker.requests.push_back(EndedRequest { at, round_trip_ms, counts });
     }
 
     /// Brings every cause of the risk state in line with its condition.
@@ -261,26 +262,22 @@ impl Kernel {
                 monitors.set_cause(Cause::Maintenance, near && !over, stamp);
             }
         }
-        let clean = self.groups.clean_since.is_some_and(|since| now.since(since) >= seconds(config.containment_clean_s));
+        let clean =
+            self.groups.clean_since.is_some_and(|since| now.since(since) >= seconds(config.containment_clean_s));
         if clean {
             monitors.settle(Cause::GroupContainment);
         }
+        let stable = seconds(config.wal_recover_stable_s);
         let drained = i64::from(self.ledger.depth) < config.wal_queue_capacity
-            && self
-                .ledger
-                .last_failure_at
-                .is_none_or(|at| now.since(at) >= seconds(config.wal_recover_stable_s));
+            && self.ledger.last_failure_at.max(self.ledger.last_full_at).is_none_or(|at| now.since(at) >= stable);
         if drained {
             monitors.settle(Cause::LedgerBackPressure);
         }
         if self.latch.trigger(OpenPermissionReason::SessionTerminationReconcileRequired).is_none() {
             monitors.settle(Cause::SessionEnded);
         }
-        let calm = self
-            .session
-            .rate_limited
-            .last()
-            .is_none_or(|at| now.since(*at) >= seconds(config.rate_limit_recover_s));
+        let calm =
+            self.session.rate_limited.last().is_none_or(|at| now.since(*at) >= seconds(config.rate_limit_recover_s));
         if calm {
             monitors.settle(Cause::RateLimited);
         }
@@ -294,7 +291,8 @@ impl Kernel {
         let ttl = seconds(config.instrument_cache_ttl_s);
         let stale = self.core.instruments.iter().any(|of| of.subscribed && now.since(of.fetched_at) > ttl);
         monitors.set_cause(Cause::MetadataStale, stale, stamp);
-        let fee_stale = !monitors.fee_model.readable || monitors.fee_model.older_than(now, seconds(config.fee_cache_hard_s));
+        let fee_stale =
+            !monitors.fee_model.readable || monitors.fee_model.older_than(now, seconds(config.fee_cache_hard_s));
         monitors.set_cause(Cause::FeeModel, fee_stale, stamp);
         let queue_full = monitors.queues_full.iter().any(|full| *full);
         monitors.set_cause(Cause::OutputQueue, queue_full, stamp);
@@ -305,7 +303,10 @@ impl Kernel {
     /// Returns the risk state that the active causes give.
     #[must_use]
     pub fn risk_state(&self) -> RiskState {
-        self.active_causes().map(|(cause, _)| risk_of(cause)).max_by_key(|state| severity(*state)).unwrap_or(RiskState::Healthy)
+        self.active_causes()
+            .map(|(cause, _)| risk_of(cause))
+            .max_by_key(|state| severity(*state))
+            .unwrap_or(RiskState::Healthy)
     }
 
     /// Returns the certificate's state. No grace, no last-known-good. Source: AT-020, AT-021, AT-294, AT-412.
@@ -531,8 +532,7 @@ impl Kernel {
         self.monitors.margin_reduce.on = slot.margin_reduce_band;
         self.monitors.margin_kill.on = slot.margin_kill_band;
         // Any event of this boot is later than the trigger; only its time counts for the cooldown.
-        self.monitors.emergency =
-            slot.emergency_triggered_at.map(|at| Stamp { seq: self.core.stamp.seq, at });
+        self.monitors.emergency = slot.emergency_triggered_at.map(|at| Stamp { seq: self.core.stamp.seq, at });
         self.monitors.bunker.on = slot.bunker;
         self.session.terminations.clone_from(&slot.terminations);
         self.session.rate_limited.clone_from(&slot.rate_limited);
@@ -574,7 +574,8 @@ const fn risk_of(cause: Cause) -> RiskState {
         | Cause::MetadataStale
         | Cause::FeeModel
         | Cause::OutputQueue
-        | Cause::GroupLock => RiskState::Degraded,
+        | Cause::GroupLock
+        | Cause::LimitMissing => RiskState::Degraded,
     }
 }
 

@@ -4,7 +4,7 @@ use alloc::{vec, vec::Vec};
 
 use crate::{
     config::seconds,
-    effect::{Effect, Note},
+    effect::{CancelReason, CancelRequest, Effect, Note},
     event::{LedgerRecord, OwnTrade, TlsmState, VenueOrder, VenueState},
     identity::parse_label,
     registry::OpenPermissionReason,
@@ -52,9 +52,25 @@ impl Kernel {
     pub(crate) fn order_updated(&mut self, report: &VenueOrder, effects: &mut Vec<Effect>) {
         match self.match_label(&report.label) {
             Match::One(intent) => self.order_reported(intent, report, effects),
+            Match::Unknown(hash) if report.state == VenueState::Open => {
+                self.ghost_order(hash, report, effects);
+                self.set_latch(OpenPermissionReason::InventoryMismatchReconcileRequired);
+            }
             Match::Foreign | Match::Unknown(_) => effects.push(Effect::Note(Note::UnknownOrder(report.order_id))),
             Match::Ambiguous => self.ambiguous_label(),
         }
+    }
+
+    /// Cancels an open venue order of ours that the ledger has no intent for, and never sends that intent. Source: AT-122.
+    pub(crate) fn ghost_order(&mut self, intent: IntentHash, report: &VenueOrder, effects: &mut Vec<Effect>) {
+        self.remember_ghost(intent, effects);
+        effects.push(Effect::Note(Note::GhostOrderCanceled(report.order_id)));
+        effects.push(Effect::Cancel(CancelRequest {
+            order_id: Some(report.order_id),
+            label: report.label.clone(),
+            why: CancelReason::Ghost,
+            route: self.route(),
+        }));
     }
 
     /// Brings an intent in line with the venue's report, in whatever order reports come.
@@ -236,7 +252,8 @@ impl Kernel {
     /// True where every position is zero and no order of ours is open, both known.
     #[must_use]
     pub fn is_flat(&self) -> bool {
-        self.orders.positions_known && !self.is_exposed() && self.orders.live.is_empty()
+        let agreed = !self.latch_holds(OpenPermissionReason::InventoryMismatchReconcileRequired);
+        self.orders.positions_known && agreed && !self.is_exposed() && self.orders.live.is_empty()
     }
 
     /// Returns the positions as of a venue time: fills later than it are taken off again.

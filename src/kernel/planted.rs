@@ -78,9 +78,9 @@ mod choice {
 }
 
 #[cfg(planted)]
-pub use choice::{names, plant};
-#[cfg(planted)]
 pub(crate) use choice::broken;
+#[cfg(planted)]
+pub use choice::{names, plant};
 
 /// True where the rule is broken on purpose; never in a build without `--cfg planted`.
 #[cfg(not(planted))]

@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 
 use crate::{
     config::seconds,
-    effect::{CancelReason, CancelRequest, Effect, Note, RestQuery, RunFailure},
+    effect::{Effect, Note, RestQuery, RunFailure},
     event::{LedgerRecord, RestAnswer, TlsmState, VenueOrder},
     orders::Match,
     planted::{self, Rule},
@@ -64,6 +64,7 @@ impl Kernel {
             (Some(Stage::Positions), RestAnswer::Positions(positions)) => {
                 let table = self.as_table(positions);
                 self.session.reconcile.venue_positions = Some((table, venue_time));
+                self.orders.positions_known = true;
                 let since = self.lookback_from();
                 self.next_stage(Stage::OwnTrades, RestQuery::OwnTrades { since }, effects);
             }
@@ -96,10 +97,10 @@ impl Kernel {
         }
     }
 
-    /// Own trades are asked for over the look-back; before the boot's first success back to the ledger's last record.
+    /// Own trades are asked for over the look-back; in the boot's first run back to the ledger's last record.
     fn lookback_from(&self) -> TimeMs {
         let lookback = self.now().before(seconds(self.config().reconcile_trade_lookback_sec));
-        if self.orders.positions_known {
+        if self.orders.boot_run_ended {
             return lookback;
         }
         self.orders.ledger_newest_at.map_or(lookback, |newest| newest.min(lookback))
@@ -112,8 +113,7 @@ impl Kernel {
                 Match::Foreign => {}
                 Match::One(intent) => self.order_reported(intent, order, effects),
                 Match::Unknown(hash) => {
-                    self.remember_ghost(hash, effects);
-                    self.cancel_ghost(order, effects);
+                    self.ghost_order(hash, order, effects);
                     self.set_latch_by_run(OpenPermissionReason::InventoryMismatchReconcileRequired);
                     if let Some(run) = &mut self.session.reconcile.run {
                         run.ghost = true;
@@ -134,17 +134,6 @@ impl Kernel {
         self.next_stage(Stage::Positions, RestQuery::Positions, effects);
     }
 
-    /// Cancels a venue order that the ledger has no intent for. Source: AT-122.
-    pub(crate) fn cancel_ghost(&mut self, order: &VenueOrder, effects: &mut Vec<Effect>) {
-        effects.push(Effect::Note(Note::GhostOrderCanceled(order.order_id)));
-        effects.push(Effect::Cancel(CancelRequest {
-            order_id: Some(order.order_id),
-            label: order.label.clone(),
-            why: CancelReason::Ghost,
-            route: self.route(),
-        }));
-    }
-
     /// Asks the order history for every intent that neither open orders nor trades settle.
     fn ask_in_doubt(&mut self, effects: &mut Vec<Effect>) {
         let Some(run) = &self.session.reconcile.run else {
@@ -155,14 +144,12 @@ impl Kernel {
             run.open_orders.iter().any(|order| self.match_label(&order.label) == Match::One(*intent))
         };
         let sent_before = self.orders.live.iter().filter(|intent| {
-            self.orders
-                .intents
-                .get(intent)
-                .is_some_and(|order| order.sent.is_some_and(|sent| sent.seq < started.seq))
+            self.orders.intents.get(intent).is_some_and(|order| order.sent.is_some_and(|sent| sent.seq < started.seq))
         });
-        let unsent = self.orders.unsent.iter().filter(|intent| {
-            self.orders.intents.get(intent).is_some_and(|order| order.state == TlsmState::Created)
-        });
+        let unsent =
+            self.orders.unsent.iter().filter(|intent| {
+                self.orders.intents.get(intent).is_some_and(|order| order.state == TlsmState::Created)
+            });
         let doubtful: Vec<IntentHash> = sent_before.chain(unsent).filter(|intent| !is_open(intent)).copied().collect();
         if doubtful.is_empty() {
             self.judge_run(effects);
@@ -260,7 +247,6 @@ impl Kernel {
         self.session.reconcile.succeeded = self.session.reconcile.succeeded.saturating_add(1);
         self.session.reconcile.last_success = Some((run.started, stamp));
         self.orders.boot_run_ended = true;
-        self.orders.positions_known = true;
         effects.push(Effect::Note(Note::RunSucceeded));
         self.clear_codes(run.started);
         if !self.latch_holds(OpenPermissionReason::SessionTerminationReconcileRequired) && self.session.active {

@@ -25,10 +25,7 @@ mod tests {
             for (place, value) in all.iter().enumerate() {
                 assert_eq!(from_token(token(*value)), Some(*value));
                 assert_eq!(index(*value), place);
-                assert_eq!(
-                    from_index(u8::try_from(place).unwrap_or(u8::MAX)),
-                    Some(*value)
-                );
+                assert_eq!(from_index(u8::try_from(place).unwrap_or(u8::MAX)), Some(*value));
             }
             assert_eq!(from_index(u8::try_from(all.len()).unwrap_or(u8::MAX)), None);
             assert_eq!(from_token(""), None);
@@ -58,27 +55,10 @@ mod tests {
 
     #[test]
     fn reasons_are_known_and_others_are_not() {
-        assert!(
-            ModeReason::ALL
-                .iter()
-                .all(|reason| is_known_reason_token(reason.token()))
-        );
-        assert!(
-            OpenPermissionReason::ALL
-                .iter()
-                .all(|reason| is_known_reason_token(reason.token()))
-        );
-        assert!(
-            RejectReason::ALL
-                .iter()
-                .all(|reason| is_known_reason_token(reason.token()))
-        );
-        for token in [
-            "",
-            "KILL_FAKE",
-            "kill_riskstate_kill",
-            OwnerReason::StateIdleHealthy.token(),
-        ] {
+        assert!(ModeReason::ALL.iter().all(|reason| is_known_reason_token(reason.token())));
+        assert!(OpenPermissionReason::ALL.iter().all(|reason| is_known_reason_token(reason.token())));
+        assert!(RejectReason::ALL.iter().all(|reason| is_known_reason_token(reason.token())));
+        for token in ["", "KILL_FAKE", "kill_riskstate_kill", OwnerReason::StateIdleHealthy.token()] {
             assert!(!is_known_reason_token(token), "{token}");
         }
     }

@@ -129,7 +129,9 @@ impl Resolution {
 #[must_use]
 pub const fn mode_of(axes: Axes) -> TradingMode {
     match axes {
-        Axes { system: SystemIntegrity::Failing, .. } | Axes { capital: CapitalRisk::Critical, .. } => TradingMode::Kill,
+        Axes { system: SystemIntegrity::Failing, .. } | Axes { capital: CapitalRisk::Critical, .. } => {
+            TradingMode::Kill
+        }
         Axes { capital: CapitalRisk::Safe, market: MarketIntegrity::Stable, system: SystemIntegrity::Healthy } => {
             TradingMode::Active
         }
@@ -140,11 +142,8 @@ pub const fn mode_of(axes: Axes) -> TradingMode {
 /// Resolves axes, mode and published reasons from the active reasons.
 #[must_use]
 pub fn resolve(active: ReasonSet) -> Resolution {
-    let mut axes = Axes {
-        capital: CapitalRisk::Safe,
-        market: MarketIntegrity::Stable,
-        system: SystemIntegrity::Healthy,
-    };
+    let mut axes =
+        Axes { capital: CapitalRisk::Safe, market: MarketIntegrity::Stable, system: SystemIntegrity::Healthy };
     for reason in active.iter() {
         match axis_of(reason) {
             Axis::Capital(level) => axes.capital = axes.capital.min(level),

@@ -47,10 +47,9 @@ impl Kernel {
             self.session.private.reconnect_at = Some(now.after(self.retry_after_ms()));
             effects.push(Effect::ConnectPrivate);
         }
-        for (socket, effect) in [
-            (&mut self.session.public, Effect::KeepAlivePublic),
-            (&mut self.session.private, Effect::KeepAlivePrivate),
-        ] {
+        for (socket, effect) in
+            [(&mut self.session.public, Effect::KeepAlivePublic), (&mut self.session.private, Effect::KeepAlivePrivate)]
+        {
             if socket.open && now.since(socket.keepalive_at) >= keepalive {
                 socket.keepalive_at = now;
                 effects.push(effect);
@@ -66,7 +65,7 @@ impl Kernel {
             .collect();
         for (request, purpose) in late {
             self.session.pending.remove(&request);
-            self.rest_ended(None);
+            self.rest_ended(None, true);
             self.request_failed(request, purpose, RunFailure::TimedOut, effects);
         }
         self.forget_old_counts(now);

@@ -12,20 +12,17 @@ use serde::{Deserialize, Serialize};
 use crate::{
     config::Config,
     event::{
-        Certificate, GroupFailure, GroupState, Instrument, IntentRecord, MaintenanceWindow, Override, Ticker, TlsmState,
-        VenueOrder,
+        Certificate, GroupFailure, GroupState, Instrument, IntentRecord, MaintenanceWindow, Override, Ticker,
+        TlsmState, VenueOrder,
     },
     registry::{ModeReason, OpenPermissionReason},
     resolver::Resolution,
     slot::{KillLatch, Slot},
-    units::{
-        InstrumentId, IntentHash, OrderId, Ppm, Price, Qty, RequestId, Seq, Stamp, TimeMs, TradeId,
-    },
+    units::{InstrumentId, IntentHash, OrderId, Ppm, Price, Qty, RequestId, Seq, Stamp, TimeMs, TradeId},
 };
 
 /// Names of the state's components, in the order of their leaf hashes.
-pub const COMPONENTS: [&str; 8] =
-    ["core", "feeds", "orders", "ledger", "groups", "session", "latch", "monitors"];
+pub const COMPONENTS: [&str; 8] = ["core", "feeds", "orders", "ledger", "groups", "session", "latch", "monitors"];
 
 /// The kernel's whole state.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -237,6 +234,8 @@ pub struct Ledger {
     pub failures: u64,
     /// Last refused enqueue.
     pub last_failure_at: Option<TimeMs>,
+    /// Last time the queue was seen full.
+    pub last_full_at: Option<TimeMs>,
     /// Times of AtomicNakedEvents within 24 h, oldest first.
     pub naked_events: VecDeque<TimeMs>,
 }
@@ -293,6 +292,8 @@ pub struct Group {
     pub last_closes: u32,
     /// True where any round used the hedge.
     pub hedged: bool,
+    /// Signed nano-coins of its fills that orders of Kill containment, which belong to no group, took back.
+    pub neutralised_coins: i64,
     /// When it ended.
     pub ended_at: Option<TimeMs>,
 }
@@ -490,8 +491,19 @@ pub struct Bunker {
     pub evaluated_at: TimeMs,
     /// Since when all metrics have been within their limits.
     pub calm_since: Option<TimeMs>,
-    /// REST requests of the last 60 s: when they ended, their round trip, `None` where they timed out.
-    pub requests: VecDeque<(TimeMs, Option<i64>)>,
+    /// REST requests that ended within the last 60 s.
+    pub requests: VecDeque<EndedRequest>,
+}
+
+/// A REST request that ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndedRequest {
+    /// When.
+    pub at: TimeMs,
+    /// Its round trip in ms; `None` where it timed out.
+    pub round_trip_ms: Option<i64>,
+    /// False for an answer that came after its request had timed out: one request counts once.
+    pub counts: bool,
 }
 
 /// Host inputs, causes, bands, bunker, overrides, latched Kill reasons.
@@ -574,11 +586,13 @@ pub enum Cause {
     OutputQueue,
     /// Degraded: the group lock was not had in time.
     GroupLock,
+    /// Degraded: an OPEN reached a gate whose limit has no default and is not configured.
+    LimitMissing,
 }
 
 impl Cause {
     /// All causes, in index order.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::OperatorKill,
         Self::LedgerDamaged,
         Self::Maintenance,
@@ -594,6 +608,7 @@ impl Cause {
         Self::FeeModel,
         Self::OutputQueue,
         Self::GroupLock,
+        Self::LimitMissing,
     ];
 
     /// Returns the place in tables that have one entry a cause.
@@ -615,6 +630,7 @@ impl Cause {
             Self::FeeModel => 12,
             Self::OutputQueue => 13,
             Self::GroupLock => 14,
+            Self::LimitMissing => 15,
         }
     }
 }

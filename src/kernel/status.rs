@@ -5,9 +5,7 @@ use alloc::{string::String, vec::Vec};
 
 use crate::{
     config::seconds,
-    registry::{
-        CONTRACT_VERSION, F1CertState, ModeReason, OpenPermissionReason, Profile, RiskState, TradingMode,
-    },
+    registry::{CONTRACT_VERSION, F1CertState, ModeReason, OpenPermissionReason, Profile, RiskState, TradingMode},
     state::Kernel,
     units::{Ppm, TimeMs},
 };

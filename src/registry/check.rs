@@ -114,88 +114,48 @@ impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Fake { list, token } => {
-                write!(
-                    f,
-                    "fake token {token}: {list} has it and the lock does not; remove it"
-                )
+                write!(f, "fake token {token}: {list} has it and the lock does not; remove it")
             }
             Self::Missing { list, token } => {
-                write!(
-                    f,
-                    "missing token {token}: the lock has it and {list} does not; restore it"
-                )
+                write!(f, "missing token {token}: the lock has it and {list} does not; restore it")
             }
             Self::Renamed { list, from, to } => {
-                write!(
-                    f,
-                    "renamed token {from}: {list} has {to} in its place; restore {from}"
-                )
+                write!(f, "renamed token {from}: {list} has {to} in its place; restore {from}")
             }
-            Self::Reordered {
-                list,
-                token,
-                expected_index,
-                found_index,
-            } => write!(
+            Self::Reordered { list, token, expected_index, found_index } => write!(
                 f,
                 "reordered token {token}: at index {found_index} of {list}, the lock has it at {expected_index}; \
                  restore the order"
             ),
             Self::Duplicated { list, token } => {
-                write!(
-                    f,
-                    "duplicated token {token}: it occurs again in {list}; keep one"
-                )
+                write!(f, "duplicated token {token}: it occurs again in {list}; keep one")
             }
-            Self::WrongTier {
-                token,
-                found,
-                expected: Some(expected),
-            } => write!(
+            Self::WrongTier { token, found, expected: Some(expected) } => write!(
                 f,
                 "wrong tier of token {token}: it stands in tier {} and belongs to tier {}; move it",
                 found.name(),
                 expected.name()
             ),
-            Self::WrongTier {
-                token,
-                found,
-                expected: None,
-            } => write!(
+            Self::WrongTier { token, found, expected: None } => write!(
                 f,
                 "wrong tier of token {token}: it stands in tier {} without the prefix {}; correct its name",
                 found.name(),
                 found.prefix()
             ),
             Self::NameClash { list, token, with } => {
-                write!(
-                    f,
-                    "token {token} of {list} gives the same Rust name as {with}; rename one"
-                )
+                write!(f, "token {token} of {list} gives the same Rust name as {with}; rename one")
             }
             Self::OwnerUnknown { token, owner } => {
-                write!(
-                    f,
-                    "token {token}: owner code {owner} is not in OwnerReasonCode; correct it"
-                )
+                write!(f, "token {token}: owner code {owner} is not in OwnerReasonCode; correct it")
             }
             Self::ShowsUnknown { token, key } => {
-                write!(
-                    f,
-                    "token {token}: shown key {key} is not in csp_minimum_keys; correct it"
-                )
+                write!(f, "token {token}: shown key {key} is not in csp_minimum_keys; correct it")
             }
             Self::KeyCount { found } => {
-                write!(
-                    f,
-                    "csp_minimum_keys has {found} keys, the contract has {CSP_MINIMUM_KEY_COUNT}; restore them"
-                )
+                write!(f, "csp_minimum_keys has {found} keys, the contract has {CSP_MINIMUM_KEY_COUNT}; restore them")
             }
             Self::ContractVersion { expected, found } => {
-                write!(
-                    f,
-                    "contract_version is {found}, the lock is for {expected}; agree on one and lock it"
-                )
+                write!(f, "contract_version is {found}, the lock is for {expected}; agree on one and lock it")
             }
             Self::LockDigest { expected, found } => write!(
                 f,
@@ -203,10 +163,7 @@ impl fmt::Display for Finding {
                  write it anew with `drillfold registry lock` after a deliberate change"
             ),
             Self::ListUnknown { list } => {
-                write!(
-                    f,
-                    "lock has a list {list} that the manifest does not know; restore the lock"
-                )
+                write!(f, "lock has a list {list} that the manifest does not know; restore the lock")
             }
         }
     }
@@ -231,10 +188,7 @@ pub fn check(registry: &Registry, lock: &Lock) -> Vec<Finding> {
     }
     let expected = lock.digest_of_tokens();
     if expected != lock.digest {
-        findings.push(Finding::LockDigest {
-            expected,
-            found: lock.digest.clone(),
-        });
+        findings.push(Finding::LockDigest { expected, found: lock.digest.clone() });
     }
     check_keys(registry, lock, &mut findings);
     let moved = check_tiers(registry, lock, &mut findings);
@@ -245,15 +199,9 @@ pub fn check(registry: &Registry, lock: &Lock) -> Vec<Finding> {
 
 fn check_keys(registry: &Registry, lock: &Lock, findings: &mut Vec<Finding>) {
     if registry.csp_minimum_keys.len() != CSP_MINIMUM_KEY_COUNT {
-        findings.push(Finding::KeyCount {
-            found: registry.csp_minimum_keys.len(),
-        });
+        findings.push(Finding::KeyCount { found: registry.csp_minimum_keys.len() });
     }
-    let found: Vec<&str> = registry
-        .csp_minimum_keys
-        .iter()
-        .map(String::as_str)
-        .collect();
+    let found: Vec<&str> = registry.csp_minimum_keys.iter().map(String::as_str).collect();
     let expected: Vec<&str> = lock.csp_minimum_keys.iter().map(String::as_str).collect();
     let found = without_repeats(KEYS, &found, &mut BTreeSet::new(), findings);
     compare(KEYS, &expected, &found, findings);
@@ -264,10 +212,7 @@ fn check_keys(registry: &Registry, lock: &Lock, findings: &mut Vec<Finding>) {
 fn check_tiers(registry: &Registry, lock: &Lock, findings: &mut Vec<Finding>) -> BTreeSet<String> {
     let mut locked_tier = BTreeMap::new();
     for tier in Tier::ALL {
-        for code in lock
-            .list(&format!("ModeReasonCode.{}", tier.name()))
-            .unwrap_or_default()
-        {
+        for code in lock.list(&format!("ModeReasonCode.{}", tier.name())).unwrap_or_default() {
             locked_tier.insert(code.as_str(), tier);
         }
     }
@@ -284,19 +229,10 @@ fn check_tiers(registry: &Registry, lock: &Lock, findings: &mut Vec<Finding>) ->
         let by_prefix = Tier::of_prefix(code);
         let expected = locked_tier.get(code).copied().or(by_prefix);
         if expected != Some(reason.tier) || by_prefix != Some(reason.tier) {
-            let expected = if expected == Some(reason.tier) {
-                by_prefix
-            } else {
-                expected
-            };
-            findings.push(Finding::WrongTier {
-                token: code.to_owned(),
-                found: reason.tier,
-                expected,
-            });
+            let expected = if expected == Some(reason.tier) { by_prefix } else { expected };
+            findings.push(Finding::WrongTier { token: code.to_owned(), found: reason.tier, expected });
             // A token that also stands where it belongs is compared there, and its second place is a duplicate.
-            if expected.is_some() && locked_tier.contains_key(code) && !in_their_tier.contains(code)
-            {
+            if expected.is_some() && locked_tier.contains_key(code) && !in_their_tier.contains(code) {
                 moved.insert(code.to_owned());
             }
         }
@@ -304,40 +240,21 @@ fn check_tiers(registry: &Registry, lock: &Lock, findings: &mut Vec<Finding>) ->
     moved
 }
 
-fn check_lists(
-    registry: &Registry,
-    lock: &Lock,
-    moved: &BTreeSet<String>,
-    findings: &mut Vec<Finding>,
-) {
+fn check_lists(registry: &Registry, lock: &Lock, moved: &BTreeSet<String>, findings: &mut Vec<Finding>) {
     let lists = registry.lists();
     let mut seen: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     let mut names: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
     for (list, codes) in &lists {
         // Both tiers are one registry, so that a token in both is a duplicate.
         let registry_name = list.split('.').next().unwrap_or(list).to_owned();
-        let found = without_repeats(
-            list,
-            codes,
-            seen.entry(registry_name.clone()).or_default(),
-            findings,
-        );
+        let found = without_repeats(list, codes, seen.entry(registry_name.clone()).or_default(), findings);
         for code in &found {
             let names = names.entry(registry_name.clone()).or_default();
             if let Some(with) = names.insert(variant_name(code), (*code).to_owned()) {
-                findings.push(Finding::NameClash {
-                    list: list.clone(),
-                    token: (*code).to_owned(),
-                    with,
-                });
+                findings.push(Finding::NameClash { list: list.clone(), token: (*code).to_owned(), with });
             }
         }
-        let expected: Vec<&str> = lock
-            .list(list)
-            .unwrap_or_default()
-            .iter()
-            .map(String::as_str)
-            .collect();
+        let expected: Vec<&str> = lock.list(list).unwrap_or_default().iter().map(String::as_str).collect();
         let stays = |code: &&str| !(list.starts_with("ModeReasonCode.") && moved.contains(*code));
         let expected: Vec<&str> = expected.into_iter().filter(stays).collect();
         let found: Vec<&str> = found.into_iter().filter(stays).collect();
@@ -362,10 +279,7 @@ fn without_repeats<'a>(
         if seen.insert((*code).to_owned()) {
             once.push(*code);
         } else {
-            findings.push(Finding::Duplicated {
-                list: list.to_owned(),
-                token: (*code).to_owned(),
-            });
+            findings.push(Finding::Duplicated { list: list.to_owned(), token: (*code).to_owned() });
         }
     }
     once
@@ -374,45 +288,30 @@ fn without_repeats<'a>(
 /// Compares two lists without repeats: unknown and absent tokens, paired into renames where they have the same place,
 /// and tokens out of order.
 fn compare(list: &str, expected: &[&str], found: &[&str], findings: &mut Vec<Finding>) {
-    let mut absent: Vec<usize> = (0..expected.len())
-        .filter(|&index| !found.contains(&expected[index]))
-        .collect();
+    let mut absent: Vec<usize> = (0..expected.len()).filter(|&index| !found.contains(&expected[index])).collect();
     for (index, code) in found.iter().enumerate() {
         if expected.contains(code) {
             continue;
         }
-        let twin = absent
-            .iter()
-            .position(|&gone| gone == index || same_neighbours(expected, gone, found, index));
+        let twin = absent.iter().position(|&gone| gone == index || same_neighbours(expected, gone, found, index));
         match twin {
             Some(twin) => findings.push(Finding::Renamed {
                 list: list.to_owned(),
                 from: expected[absent.remove(twin)].to_owned(),
                 to: (*code).to_owned(),
             }),
-            None => findings.push(Finding::Fake {
-                list: list.to_owned(),
-                token: (*code).to_owned(),
-            }),
+            None => findings.push(Finding::Fake { list: list.to_owned(), token: (*code).to_owned() }),
         }
     }
     for index in absent {
-        findings.push(Finding::Missing {
-            list: list.to_owned(),
-            token: expected[index].to_owned(),
-        });
+        findings.push(Finding::Missing { list: list.to_owned(), token: expected[index].to_owned() });
     }
     check_order(list, expected, found, findings);
 }
 
 /// Tells whether two places lie between the same tokens.
 fn same_neighbours(expected: &[&str], at: usize, found: &[&str], index: usize) -> bool {
-    let before = |list: &[&str], index: usize| {
-        index
-            .checked_sub(1)
-            .and_then(|i| list.get(i))
-            .map(|s| (*s).to_owned())
-    };
+    let before = |list: &[&str], index: usize| index.checked_sub(1).and_then(|i| list.get(i)).map(|s| (*s).to_owned());
     let after = |list: &[&str], index: usize| list.get(index + 1).map(|s| (*s).to_owned());
     before(expected, at) == before(found, index) && after(expected, at) == after(found, index)
 }
@@ -424,10 +323,7 @@ fn check_order(list: &str, expected: &[&str], found: &[&str], findings: &mut Vec
         .iter()
         .enumerate()
         .filter_map(|(found_index, code)| {
-            expected
-                .iter()
-                .position(|other| other == code)
-                .map(|expected_index| (expected_index, found_index))
+            expected.iter().position(|other| other == code).map(|expected_index| (expected_index, found_index))
         })
         .collect();
     // run[i]: length of the longest increasing run that begins at i, and the next place in it.
@@ -459,32 +355,16 @@ fn check_order(list: &str, expected: &[&str], found: &[&str], findings: &mut Vec
 }
 
 fn check_references(registry: &Registry, findings: &mut Vec<Finding>) {
-    let modes = registry
-        .mode_reasons
-        .iter()
-        .map(|reason| (&reason.token.code, &reason.shown));
-    let opens = registry
-        .open_permission_reasons
-        .iter()
-        .map(|reason| (&reason.token.code, &reason.shown));
+    let modes = registry.mode_reasons.iter().map(|reason| (&reason.token.code, &reason.shown));
+    let opens = registry.open_permission_reasons.iter().map(|reason| (&reason.token.code, &reason.shown));
     for (token, shown) in modes.chain(opens) {
         let Some(shown) = shown else { continue };
-        if !registry
-            .owner_reasons
-            .iter()
-            .any(|owner| owner.code == shown.owner)
-        {
-            findings.push(Finding::OwnerUnknown {
-                token: token.clone(),
-                owner: shown.owner.clone(),
-            });
+        if !registry.owner_reasons.iter().any(|owner| owner.code == shown.owner) {
+            findings.push(Finding::OwnerUnknown { token: token.clone(), owner: shown.owner.clone() });
         }
         for key in &shown.shows {
             if !registry.csp_minimum_keys.contains(key) {
-                findings.push(Finding::ShowsUnknown {
-                    token: token.clone(),
-                    key: key.clone(),
-                });
+                findings.push(Finding::ShowsUnknown { token: token.clone(), key: key.clone() });
             }
         }
     }
@@ -500,10 +380,7 @@ mod tests {
 
     fn findings(change: impl FnOnce(&mut Value)) -> Vec<Finding> {
         let registry = Registry::parse(&changed(change)).expect("the changed manifest is read");
-        check(
-            &registry,
-            &Lock::parse(LOCK).expect("the committed lock is read"),
-        )
+        check(&registry, &Lock::parse(LOCK).expect("the committed lock is read"))
     }
 
     #[track_caller]
@@ -511,41 +388,26 @@ mod tests {
         let found: Vec<String> = findings(change).iter().map(Finding::to_string).collect();
         assert_eq!(found.len(), expected.len(), "{found:#?}");
         for (found, expected) in found.iter().zip(expected) {
-            assert!(
-                found.contains(expected),
-                "{found} does not contain {expected}"
-            );
+            assert!(found.contains(expected), "{found} does not contain {expected}");
         }
     }
 
     fn kill(manifest: &mut Value) -> &mut Vec<Value> {
-        manifest["registries"]["ModeReasonCode"]["Kill"]
-            .as_array_mut()
-            .expect("a list")
+        manifest["registries"]["ModeReasonCode"]["Kill"].as_array_mut().expect("a list")
     }
 
     fn reduce_only(manifest: &mut Value) -> &mut Vec<Value> {
-        manifest["registries"]["ModeReasonCode"]["ReduceOnly"]
-            .as_array_mut()
-            .expect("a list")
+        manifest["registries"]["ModeReasonCode"]["ReduceOnly"].as_array_mut().expect("a list")
     }
 
     fn rejects(manifest: &mut Value) -> &mut Vec<Value> {
-        manifest["registries"]["RejectReasonCode"]["values"]
-            .as_array_mut()
-            .expect("a list")
+        manifest["registries"]["RejectReasonCode"]["values"].as_array_mut().expect("a list")
     }
 
     #[test]
     fn committed_registry_has_no_findings() {
         let registry = Registry::parse(MANIFEST).expect("the committed manifest is read");
-        assert_eq!(
-            check(
-                &registry,
-                &Lock::parse(LOCK).expect("the committed lock is read")
-            ),
-            []
-        );
+        assert_eq!(check(&registry, &Lock::parse(LOCK).expect("the committed lock is read")), []);
     }
 
     #[test]
@@ -566,18 +428,9 @@ mod tests {
 
     #[test]
     fn missing_tokens_are_named() {
-        finds(
-            |m| drop(reduce_only(m).remove(3)),
-            &["missing token REDUCEONLY_BUNKER_MODE_ACTIVE"],
-        );
-        finds(
-            |m| drop(rejects(m).pop()),
-            &["missing token DuplicateIntent: the lock has it and RejectReasonCode"],
-        );
-        finds(
-            |m| m["registries"]["RejectReasonCode"]["values"] = json!([]),
-            &["missing token"; 33],
-        );
+        finds(|m| drop(reduce_only(m).remove(3)), &["missing token REDUCEONLY_BUNKER_MODE_ACTIVE"]);
+        finds(|m| drop(rejects(m).pop()), &["missing token DuplicateIntent: the lock has it and RejectReasonCode"]);
+        finds(|m| m["registries"]["RejectReasonCode"]["values"] = json!([]), &["missing token"; 33]);
     }
 
     #[test]
@@ -591,10 +444,7 @@ mod tests {
                 rejects(m)[9]["code"] = "PricerOdd".into();
                 rejects(m).remove(0);
             },
-            &[
-                "renamed token PricerInputInvalid",
-                "missing token TooSmallAfterQuantization",
-            ],
+            &["renamed token PricerInputInvalid", "missing token TooSmallAfterQuantization"],
         );
     }
 
@@ -605,19 +455,12 @@ mod tests {
                 let first = rejects(m).remove(0);
                 rejects(m).push(first);
             },
-            &[
-                "reordered token TooSmallAfterQuantization: at index 32 of RejectReasonCode, the lock has it at 0",
-            ],
+            &["reordered token TooSmallAfterQuantization: at index 32 of RejectReasonCode, the lock has it at 0"],
         );
         finds(|m| kill(m).swap(1, 2), &["reordered token KILL_"]);
         finds(|m| kill(m).reverse(), &["reordered token KILL_"; 5]);
         finds(
-            |m| {
-                m["csp_minimum_keys"]
-                    .as_array_mut()
-                    .expect("a list")
-                    .swap(0, 1)
-            },
+            |m| m["csp_minimum_keys"].as_array_mut().expect("a list").swap(0, 1),
             &["of csp_minimum_keys, the lock has it at"],
         );
     }
@@ -636,10 +479,7 @@ mod tests {
                 let copy = kill(m)[1].clone();
                 reduce_only(m).push(copy);
             },
-            &[
-                "wrong tier of token KILL_RISKSTATE_KILL",
-                "duplicated token KILL_RISKSTATE_KILL",
-            ],
+            &["wrong tier of token KILL_RISKSTATE_KILL", "duplicated token KILL_RISKSTATE_KILL"],
         );
     }
 
@@ -650,9 +490,7 @@ mod tests {
                 let entry = kill(m).remove(1);
                 reduce_only(m).push(entry);
             },
-            &[
-                "wrong tier of token KILL_RISKSTATE_KILL: it stands in tier ReduceOnly and belongs to tier Kill",
-            ],
+            &["wrong tier of token KILL_RISKSTATE_KILL: it stands in tier ReduceOnly and belongs to tier Kill"],
         );
         finds(
             |m| {
@@ -660,10 +498,7 @@ mod tests {
                 entry["code"] = "REDUCEONLY_NEW".into();
                 kill(m).push(entry);
             },
-            &[
-                "wrong tier of token REDUCEONLY_NEW",
-                "fake token REDUCEONLY_NEW",
-            ],
+            &["wrong tier of token REDUCEONLY_NEW", "fake token REDUCEONLY_NEW"],
         );
         finds(
             |m| {
@@ -671,10 +506,7 @@ mod tests {
                 entry["code"] = "BAD_DAY".into();
                 kill(m).push(entry);
             },
-            &[
-                "wrong tier of token BAD_DAY: it stands in tier Kill without the prefix KILL_",
-                "fake token BAD_DAY",
-            ],
+            &["wrong tier of token BAD_DAY: it stands in tier Kill without the prefix KILL_", "fake token BAD_DAY"],
         );
     }
 
@@ -698,29 +530,18 @@ mod tests {
 
     #[test]
     fn versions_and_digests_are_bound() {
-        finds(
-            |m| m["contract_version"] = "5.3".into(),
-            &["contract_version is 5.3, the lock is for 5.2"],
-        );
+        finds(|m| m["contract_version"] = "5.3".into(), &["contract_version is 5.3, the lock is for 5.2"]);
         let registry = Registry::parse(MANIFEST).expect("the committed manifest is read");
         let mut lock = Lock::parse(LOCK).expect("the committed lock is read");
         lock.digest.replace_range(7..8, "x");
-        assert!(matches!(
-            check(&registry, &lock).as_slice(),
-            [Finding::LockDigest { .. }]
-        ));
+        assert!(matches!(check(&registry, &lock).as_slice(), [Finding::LockDigest { .. }]));
 
         // Token and lock changed alike, digest left as it was.
         let text = changed(|m| rejects(m)[0]["code"] = "Tiny".into());
         let registry = Registry::parse(&text).expect("the changed manifest is read");
         let mut lock = Lock::of(&registry);
-        lock.digest = Lock::parse(LOCK)
-            .expect("the committed lock is read")
-            .digest;
-        assert!(matches!(
-            check(&registry, &lock).as_slice(),
-            [Finding::LockDigest { .. }]
-        ));
+        lock.digest = Lock::parse(LOCK).expect("the committed lock is read").digest;
+        assert!(matches!(check(&registry, &lock).as_slice(), [Finding::LockDigest { .. }]));
     }
 
     #[test]
@@ -730,9 +551,7 @@ mod tests {
             &["token KILL_WATCHDOG_HEARTBEAT_STALE: owner code NOBODY is not in OwnerReasonCode"],
         );
         finds(
-            |m| {
-                m["registries"]["OpenPermissionReasonCode"]["values"][3]["shows"][0] = "mood".into()
-            },
+            |m| m["registries"]["OpenPermissionReasonCode"]["values"][3]["shows"][0] = "mood".into(),
             &["token WS_DATA_STALE_RECONCILE_REQUIRED: shown key mood is not in csp_minimum_keys"],
         );
     }
@@ -748,12 +567,7 @@ mod tests {
             &["duplicated token build_id", "missing token owner_view"],
         );
         finds(
-            |m| {
-                m["csp_minimum_keys"]
-                    .as_array_mut()
-                    .expect("a list")
-                    .push("mood".into())
-            },
+            |m| m["csp_minimum_keys"].as_array_mut().expect("a list").push("mood".into()),
             &["csp_minimum_keys has 36 keys", "fake token mood"],
         );
     }
@@ -766,9 +580,6 @@ mod tests {
         });
         let registry = Registry::parse(&text).expect("the changed manifest is read");
         let found = check(&registry, &Lock::of(&registry));
-        assert!(
-            matches!(found.as_slice(), [Finding::NameClash { .. }]),
-            "{found:?}"
-        );
+        assert!(matches!(found.as_slice(), [Finding::NameClash { .. }]), "{found:?}");
     }
 }

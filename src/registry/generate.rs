@@ -42,131 +42,58 @@ pub fn generate_rust(registry: &Registry) -> String {
             _ => "A registry of the manifest.",
         };
         open_enum(&mut out, name, summary, values);
-        text_fn(
-            &mut out,
-            "text",
-            "Returns what the value means, in one sentence.",
-            values,
-        );
+        text_fn(&mut out, "text", "Returns what the value means, in one sentence.", values);
         out.push_str("}\n\n");
     }
     tier(&mut out);
 
-    let tokens: Vec<Token> = registry
-        .mode_reasons
-        .iter()
-        .map(|reason| reason.token.clone())
-        .collect();
-    open_enum(
-        &mut out,
-        "ModeReason",
-        "Why the trading mode is Kill or ReduceOnly, in the order of emission.",
-        &tokens,
-    );
-    text_fn(
-        &mut out,
-        "text",
-        "Returns what the reason means, in one sentence.",
-        &tokens,
-    );
+    let tokens: Vec<Token> = registry.mode_reasons.iter().map(|reason| reason.token.clone()).collect();
+    open_enum(&mut out, "ModeReason", "Why the trading mode is Kill or ReduceOnly, in the order of emission.", &tokens);
+    text_fn(&mut out, "text", "Returns what the reason means, in one sentence.", &tokens);
     match_fn(
         &mut out,
         "tier",
         "Tier",
         "Returns the tier: the mode that the reason explains.",
-        &pairs(
-            &tokens,
-            registry
-                .mode_reasons
-                .iter()
-                .map(|r| format!("Tier::{}", r.tier.name())),
-        ),
+        &pairs(&tokens, registry.mode_reasons.iter().map(|r| format!("Tier::{}", r.tier.name()))),
     );
     match_fn(
         &mut out,
         "latched",
         "bool",
         "Tells whether clearing it needs an explicit act or proof.",
-        &pairs(
-            &tokens,
-            registry.mode_reasons.iter().map(|r| r.latched.to_string()),
-        ),
+        &pairs(&tokens, registry.mode_reasons.iter().map(|r| r.latched.to_string())),
     );
     unblock_fns(
         &mut out,
         &tokens,
-        &registry
-            .mode_reasons
-            .iter()
-            .map(|r| (r.unblock.name(), r.condition.as_str()))
-            .collect::<Vec<_>>(),
-        &registry
-            .mode_reasons
-            .iter()
-            .map(|r| r.shown.as_ref())
-            .collect::<Vec<_>>(),
+        &registry.mode_reasons.iter().map(|r| (r.unblock.name(), r.condition.as_str())).collect::<Vec<_>>(),
+        &registry.mode_reasons.iter().map(|r| r.shown.as_ref()).collect::<Vec<_>>(),
     );
     out.push_str("}\n\n");
 
-    let tokens: Vec<Token> = registry
-        .open_permission_reasons
-        .iter()
-        .map(|reason| reason.token.clone())
-        .collect();
+    let tokens: Vec<Token> = registry.open_permission_reasons.iter().map(|reason| reason.token.clone()).collect();
     open_enum(
         &mut out,
         "OpenPermissionReason",
         "Why the open-permission latch is set, in the order of emission.",
         &tokens,
     );
-    text_fn(
-        &mut out,
-        "text",
-        "Returns what the reason means, in one sentence.",
-        &tokens,
-    );
+    text_fn(&mut out, "text", "Returns what the reason means, in one sentence.", &tokens);
     unblock_fns(
         &mut out,
         &tokens,
-        &registry
-            .open_permission_reasons
-            .iter()
-            .map(|r| (r.unblock.name(), r.condition.as_str()))
-            .collect::<Vec<_>>(),
-        &registry
-            .open_permission_reasons
-            .iter()
-            .map(|r| r.shown.as_ref())
-            .collect::<Vec<_>>(),
+        &registry.open_permission_reasons.iter().map(|r| (r.unblock.name(), r.condition.as_str())).collect::<Vec<_>>(),
+        &registry.open_permission_reasons.iter().map(|r| r.shown.as_ref()).collect::<Vec<_>>(),
     );
     out.push_str("}\n\n");
 
-    open_enum(
-        &mut out,
-        "RejectReason",
-        "Why one intent was refused before dispatch.",
-        &registry.reject_reasons,
-    );
-    text_fn(
-        &mut out,
-        "text",
-        "Returns what the reason means, in one sentence.",
-        &registry.reject_reasons,
-    );
+    open_enum(&mut out, "RejectReason", "Why one intent was refused before dispatch.", &registry.reject_reasons);
+    text_fn(&mut out, "text", "Returns what the reason means, in one sentence.", &registry.reject_reasons);
     out.push_str("}\n\n");
 
-    open_enum(
-        &mut out,
-        "OwnerReason",
-        "What an owner is told first, most severe first.",
-        &registry.owner_reasons,
-    );
-    text_fn(
-        &mut out,
-        "message",
-        "Returns the sentence that the owner reads.",
-        &registry.owner_reasons,
-    );
+    open_enum(&mut out, "OwnerReason", "What an owner is told first, most severe first.", &registry.owner_reasons);
+    text_fn(&mut out, "message", "Returns the sentence that the owner reads.", &registry.owner_reasons);
     out.push_str("}\n\n");
 
     out.push_str(
@@ -182,37 +109,13 @@ pub fn generate_rust(registry: &Registry) -> String {
 }
 
 fn constants(out: &mut String, registry: &Registry) {
-    put(
-        out,
-        format_args!("/// Version of the contract that every token belongs to."),
-    );
-    put(
-        out,
-        format_args!(
-            "pub const CONTRACT_VERSION: &str = {:?};\n",
-            registry.contract_version
-        ),
-    );
-    put(
-        out,
-        format_args!("/// Digest of the registry's tokens, bound to the contract version."),
-    );
-    put(
-        out,
-        format_args!(
-            "pub const REGISTRY_DIGEST: &str = {:?};\n",
-            digest(registry)
-        ),
-    );
-    put(
-        out,
-        format_args!("/// Keys that every `/status` document carries, in document order."),
-    );
+    put(out, format_args!("/// Version of the contract that every token belongs to."));
+    put(out, format_args!("pub const CONTRACT_VERSION: &str = {:?};\n", registry.contract_version));
+    put(out, format_args!("/// Digest of the registry's tokens, bound to the contract version."));
+    put(out, format_args!("pub const REGISTRY_DIGEST: &str = {:?};\n", digest(registry)));
+    put(out, format_args!("/// Keys that every `/status` document carries, in document order."));
     let keys = &registry.csp_minimum_keys;
-    put(
-        out,
-        format_args!("pub const CSP_MINIMUM_KEYS: [&str; {}] = [", keys.len()),
-    );
+    put(out, format_args!("pub const CSP_MINIMUM_KEYS: [&str; {}] = [", keys.len()));
     for key in keys {
         put(out, format_args!("    {key:?},"));
     }
@@ -253,10 +156,7 @@ fn open_enum(out: &mut String, name: &str, summary: &str, values: &[Token]) {
     put(out, format_args!("    /// All values in registry order."));
     put(out, format_args!("    pub const ALL: [Self; {count}] = ["));
     for value in values {
-        put(
-            out,
-            format_args!("        Self::{},", variant_name(&value.code)),
-        );
+        put(out, format_args!("        Self::{},", variant_name(&value.code)));
     }
     put(out, format_args!("    ];"));
 
@@ -265,89 +165,35 @@ fn open_enum(out: &mut String, name: &str, summary: &str, values: &[Token]) {
         "token",
         "&'static str",
         "Returns the token as it stands in documents.",
-        &pairs(
-            values,
-            values.iter().map(|value| format!("{:?}", value.code)),
-        ),
+        &pairs(values, values.iter().map(|value| format!("{:?}", value.code))),
     );
 
-    put(
-        out,
-        format_args!(
-            "\n    /// Returns the value of a token, or `None` if the registry has no such token."
-        ),
-    );
-    put(
-        out,
-        format_args!("    #[must_use]\n    pub fn from_token(token: &str) -> Option<Self> {{"),
-    );
+    put(out, format_args!("\n    /// Returns the value of a token, or `None` if the registry has no such token."));
+    put(out, format_args!("    #[must_use]\n    pub fn from_token(token: &str) -> Option<Self> {{"));
     put(out, format_args!("        match token {{"));
     for value in values {
-        put(
-            out,
-            format_args!(
-                "            {:?} => Some(Self::{}),",
-                value.code,
-                variant_name(&value.code)
-            ),
-        );
+        put(out, format_args!("            {:?} => Some(Self::{}),", value.code, variant_name(&value.code)));
     }
-    put(
-        out,
-        format_args!("            _ => None,\n        }}\n    }}"),
-    );
+    put(out, format_args!("            _ => None,\n        }}\n    }}"));
 
-    put(
-        out,
-        format_args!("\n    /// Returns the place in registry order, counted from 0."),
-    );
-    put(
-        out,
-        format_args!(
-            "    #[must_use]\n    pub const fn index(self) -> usize {{\n        self as usize\n    }}"
-        ),
-    );
+    put(out, format_args!("\n    /// Returns the place in registry order, counted from 0."));
+    put(out, format_args!("    #[must_use]\n    pub const fn index(self) -> usize {{\n        self as usize\n    }}"));
 
-    put(
-        out,
-        format_args!(
-            "\n    /// Returns the value at a place in registry order, or `None` past the last."
-        ),
-    );
-    put(
-        out,
-        format_args!("    #[must_use]\n    pub const fn from_index(index: u8) -> Option<Self> {{"),
-    );
+    put(out, format_args!("\n    /// Returns the value at a place in registry order, or `None` past the last."));
+    put(out, format_args!("    #[must_use]\n    pub const fn from_index(index: u8) -> Option<Self> {{"));
     put(out, format_args!("        match index {{"));
     for (index, value) in values.iter().enumerate() {
-        put(
-            out,
-            format_args!(
-                "            {index} => Some(Self::{}),",
-                variant_name(&value.code)
-            ),
-        );
+        put(out, format_args!("            {index} => Some(Self::{}),", variant_name(&value.code)));
     }
-    put(
-        out,
-        format_args!("            _ => None,\n        }}\n    }}"),
-    );
+    put(out, format_args!("            _ => None,\n        }}\n    }}"));
 }
 
 fn text_fn(out: &mut String, name: &str, summary: &str, values: &[Token]) {
-    let arms = pairs(
-        values,
-        values.iter().map(|value| format!("{:?}", value.text)),
-    );
+    let arms = pairs(values, values.iter().map(|value| format!("{:?}", value.text)));
     match_fn(out, name, "&'static str", summary, &arms);
 }
 
-fn unblock_fns(
-    out: &mut String,
-    tokens: &[Token],
-    unblock: &[(&str, &str)],
-    shown: &[Option<&Shown>],
-) {
+fn unblock_fns(out: &mut String, tokens: &[Token], unblock: &[(&str, &str)], shown: &[Option<&Shown>]) {
     match_fn(
         out,
         "unblock",
@@ -360,24 +206,14 @@ fn unblock_fns(
         "condition",
         "&'static str",
         "Returns when it is lifted; names of configuration keys stand for their values.",
-        &pairs(
-            tokens,
-            unblock
-                .iter()
-                .map(|(_, condition)| format!("{condition:?}")),
-        ),
+        &pairs(tokens, unblock.iter().map(|(_, condition)| format!("{condition:?}"))),
     );
     match_fn(
         out,
         "target",
         "&'static str",
         "Returns what the shown keys have to become; empty if other tokens speak in its place.",
-        &pairs(
-            tokens,
-            shown
-                .iter()
-                .map(|shown| format!("{:?}", shown.map_or("", |s| s.target.as_str()))),
-        ),
+        &pairs(tokens, shown.iter().map(|shown| format!("{:?}", shown.map_or("", |s| s.target.as_str())))),
     );
     match_fn(
         out,
@@ -397,21 +233,12 @@ fn unblock_fns(
         "shows",
         "&'static [&'static str]",
         "Returns the `/status` keys whose values an owner is shown, in order.",
-        &pairs(
-            tokens,
-            shown
-                .iter()
-                .map(|shown| format!("&{:?}", shown.map_or(&[][..], |s| s.shows.as_slice()))),
-        ),
+        &pairs(tokens, shown.iter().map(|shown| format!("&{:?}", shown.map_or(&[][..], |s| s.shows.as_slice())))),
     );
 }
 
 fn pairs(tokens: &[Token], values: impl Iterator<Item = String>) -> Vec<(String, String)> {
-    tokens
-        .iter()
-        .map(|token| variant_name(&token.code))
-        .zip(values)
-        .collect()
+    tokens.iter().map(|token| variant_name(&token.code)).zip(values).collect()
 }
 
 /// Writes a constant function that maps each variant to an expression; variants of one value share an arm.
@@ -423,22 +250,11 @@ fn match_fn(out: &mut String, name: &str, returns: &str, summary: &str, arms: &[
             None => grouped.push((value, vec![variant])),
         }
     }
-    put(
-        out,
-        format_args!(
-            "\n    /// {summary}\n    #[must_use]\n    pub const fn {name}(self) -> {returns} {{"
-        ),
-    );
+    put(out, format_args!("\n    /// {summary}\n    #[must_use]\n    pub const fn {name}(self) -> {returns} {{"));
     put(out, format_args!("        match self {{"));
     for (value, variants) in grouped {
-        let pattern: Vec<String> = variants
-            .iter()
-            .map(|variant| format!("Self::{variant}"))
-            .collect();
-        put(
-            out,
-            format_args!("            {} => {value},", pattern.join(" | ")),
-        );
+        let pattern: Vec<String> = variants.iter().map(|variant| format!("Self::{variant}")).collect();
+        put(out, format_args!("            {} => {value},", pattern.join(" | ")));
     }
     put(out, format_args!("        }}\n    }}"));
 }
@@ -456,14 +272,8 @@ mod tests {
     #[test]
     fn variant_names() {
         let cases = [
-            (
-                "KILL_WATCHDOG_HEARTBEAT_STALE",
-                "KillWatchdogHeartbeatStale",
-            ),
-            (
-                "WS_BOOK_GAP_RECONCILE_REQUIRED",
-                "WsBookGapReconcileRequired",
-            ),
+            ("KILL_WATCHDOG_HEARTBEAT_STALE", "KillWatchdogHeartbeatStale"),
+            ("WS_BOOK_GAP_RECONCILE_REQUIRED", "WsBookGapReconcileRequired"),
             ("REDUCEONLY_F1_CERT_INVALID", "ReduceonlyF1CertInvalid"),
             ("LiquidityGateNoL2", "LiquidityGateNoL2"),
             ("ReduceOnly", "ReduceOnly"),
@@ -481,10 +291,7 @@ mod tests {
         assert_eq!(source, generate_rust(&registry));
         for (list, codes) in registry.lists() {
             for code in codes {
-                assert!(
-                    source.contains(&format!("#[serde(rename = \"{code}\")]")),
-                    "{list} {code}"
-                );
+                assert!(source.contains(&format!("#[serde(rename = \"{code}\")]")), "{list} {code}");
             }
         }
         assert!(!source.contains("std::"));

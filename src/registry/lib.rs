@@ -25,6 +25,6 @@ pub use check::{Finding, check};
 pub use generate::{generate_rust, variant_name};
 pub use lock::{Lock, LockError, canonical_form, digest};
 pub use manifest::{
-    CSP_MINIMUM_KEY_COUNT, Enumeration, ManifestError, ModeReason, OpenPermissionReason, Registry,
-    Shown, Tier, Token, Unblock,
+    CSP_MINIMUM_KEY_COUNT, Enumeration, ManifestError, ModeReason, OpenPermissionReason, Registry, Shown, Tier, Token,
+    Unblock,
 };

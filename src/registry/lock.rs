@@ -27,9 +27,7 @@ pub struct Lock {
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
     /// The text is not JSON. Restore the file, or write a new one after a deliberate change.
-    #[error(
-        "registry lock is not valid JSON, restore it or write it anew with `drillfold registry lock`"
-    )]
+    #[error("registry lock is not valid JSON, restore it or write it anew with `drillfold registry lock`")]
     Json(#[source] serde_json::Error),
     /// A field is missing or has another type or form than the one expected.
     #[error("registry lock field `{at}` must be {expected}, found {found}")]
@@ -68,21 +66,14 @@ impl Lock {
     pub fn parse(json: &str) -> Result<Self, LockError> {
         let root: Value = serde_json::from_str(json).map_err(LockError::Json)?;
         if root["lock_version"].as_u64() != Some(LOCK_VERSION) {
-            return Err(wrong(
-                "lock_version",
-                "1, the only layout version there is",
-                &root["lock_version"],
-            ));
+            return Err(wrong("lock_version", "1, the only layout version there is", &root["lock_version"]));
         }
         let mut lists = Vec::new();
         for (name, value) in object("registries", &root["registries"])? {
             let at = format!("registries.{name}");
             if value.is_object() {
                 for (tier, tokens) in object(&at, value)? {
-                    lists.push((
-                        format!("{name}.{tier}"),
-                        texts(&format!("{at}.{tier}"), tokens)?,
-                    ));
+                    lists.push((format!("{name}.{tier}"), texts(&format!("{at}.{tier}"), tokens)?));
                 }
             } else {
                 lists.push((name.clone(), texts(&at, value)?));
@@ -126,26 +117,16 @@ impl Lock {
     /// Returns the tokens of one list, or none if the lock has no such list.
     #[must_use]
     pub fn list(&self, name: &str) -> Option<&[String]> {
-        self.lists
-            .iter()
-            .find(|(list, _)| list == name)
-            .map(|(_, codes)| codes.as_slice())
+        self.lists.iter().find(|(list, _)| list == name).map(|(_, codes)| codes.as_slice())
     }
 
     /// Returns the digest that the lock's own tokens give; it differs from [`Lock::digest`] if the file was edited by
     /// hand.
     #[must_use]
     pub fn digest_of_tokens(&self) -> String {
-        let lists: Vec<(String, Vec<&str>)> = self
-            .lists
-            .iter()
-            .map(|(name, codes)| (name.clone(), codes.iter().map(String::as_str).collect()))
-            .collect();
-        sealed(&canonical(
-            &self.contract_version,
-            &self.csp_minimum_keys,
-            &lists,
-        ))
+        let lists: Vec<(String, Vec<&str>)> =
+            self.lists.iter().map(|(name, codes)| (name.clone(), codes.iter().map(String::as_str).collect())).collect();
+        sealed(&canonical(&self.contract_version, &self.csp_minimum_keys, &lists))
     }
 }
 
@@ -156,11 +137,7 @@ impl Lock {
 /// language rebuilds it from the manifest in a few lines.
 #[must_use]
 pub fn canonical_form(registry: &Registry) -> String {
-    canonical(
-        &registry.contract_version,
-        &registry.csp_minimum_keys,
-        &registry.lists(),
-    )
+    canonical(&registry.contract_version, &registry.csp_minimum_keys, &registry.lists())
 }
 
 /// Returns the SHA-256 digest of [`canonical_form`] as `sha256:` and 64 lowercase hexadecimal digits.
@@ -192,34 +169,20 @@ fn sealed(form: &str) -> String {
 }
 
 fn wrong(at: &str, expected: &'static str, found: &Value) -> LockError {
-    LockError::Field {
-        at: at.to_owned(),
-        expected,
-        found: shortened(found),
-    }
+    LockError::Field { at: at.to_owned(), expected, found: shortened(found) }
 }
 
 fn object<'a>(at: &str, value: &'a Value) -> Result<&'a Map<String, Value>, LockError> {
-    value
-        .as_object()
-        .ok_or_else(|| wrong(at, "an object", value))
+    value.as_object().ok_or_else(|| wrong(at, "an object", value))
 }
 
 fn text(at: &str, value: &Value) -> Result<String, LockError> {
-    value
-        .as_str()
-        .map(str::to_owned)
-        .ok_or_else(|| wrong(at, "a text", value))
+    value.as_str().map(str::to_owned).ok_or_else(|| wrong(at, "a text", value))
 }
 
 fn texts(at: &str, value: &Value) -> Result<Vec<String>, LockError> {
-    let list = value
-        .as_array()
-        .ok_or_else(|| wrong(at, "a list of texts", value))?;
-    list.iter()
-        .enumerate()
-        .map(|(index, item)| text(&format!("{at}[{index}]"), item))
-        .collect()
+    let list = value.as_array().ok_or_else(|| wrong(at, "a list of texts", value))?;
+    list.iter().enumerate().map(|(index, item)| text(&format!("{at}[{index}]"), item)).collect()
 }
 
 #[cfg(test)]
@@ -239,10 +202,7 @@ pub(crate) mod tests {
     #[test]
     fn writing_and_reading_give_the_same_lock() {
         let lock = Lock::parse(LOCK).expect("the committed lock is read");
-        assert_eq!(
-            Lock::parse(&lock.to_json()).expect("our own text is read"),
-            lock
-        );
+        assert_eq!(Lock::parse(&lock.to_json()).expect("our own text is read"), lock);
         assert_eq!(lock.digest_of_tokens(), lock.digest);
     }
 
@@ -270,28 +230,16 @@ pub(crate) mod tests {
         let mut value: Value = serde_json::from_str(LOCK).expect("the committed lock is JSON");
         change(&mut value);
         let error = Lock::parse(&value.to_string()).expect_err("the changed lock is refused");
-        assert!(
-            error.to_string().contains(expected),
-            "{error} does not contain {expected}"
-        );
+        assert!(error.to_string().contains(expected), "{error} does not contain {expected}");
     }
 
     #[test]
     fn malformed_locks_are_refused_by_path() {
         refused(|l| l["lock_version"] = 9.into(), "`lock_version` must be 1");
         refused(|l| l["digest"] = Value::Null, "`digest` must be a text");
-        refused(
-            |l| l["registries"] = 1.into(),
-            "`registries` must be an object",
-        );
-        refused(
-            |l| l["registries"]["Profile"] = "CSP".into(),
-            "`registries.Profile` must be a list",
-        );
-        refused(
-            |l| l["registries"]["ModeReasonCode"]["Kill"][0] = 1.into(),
-            "`registries.ModeReasonCode.Kill[0]`",
-        );
+        refused(|l| l["registries"] = 1.into(), "`registries` must be an object");
+        refused(|l| l["registries"]["Profile"] = "CSP".into(), "`registries.Profile` must be a list");
+        refused(|l| l["registries"]["ModeReasonCode"]["Kill"][0] = 1.into(), "`registries.ModeReasonCode.Kill[0]`");
         refused(|l| *l = Value::Null, "`lock_version`");
         assert!(matches!(Lock::parse("{"), Err(LockError::Json(_))));
     }

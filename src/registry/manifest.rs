@@ -11,21 +11,11 @@ pub const CSP_MINIMUM_KEY_COUNT: usize = 35;
 const SCHEMA_VERSION: u64 = 1;
 
 /// Plain enumerations that the manifest must define, in the order in which they are generated.
-const ENUMERATIONS: [&str; 5] = [
-    "TradingMode",
-    "RiskState",
-    "F1CertState",
-    "Profile",
-    "DeploymentEnvironment",
-];
+const ENUMERATIONS: [&str; 5] = ["TradingMode", "RiskState", "F1CertState", "Profile", "DeploymentEnvironment"];
 
 /// The registries that carry reasons.
-const REASON_REGISTRIES: [&str; 4] = [
-    "ModeReasonCode",
-    "OpenPermissionReasonCode",
-    "RejectReasonCode",
-    "OwnerReasonCode",
-];
+const REASON_REGISTRIES: [&str; 4] =
+    ["ModeReasonCode", "OpenPermissionReasonCode", "RejectReasonCode", "OwnerReasonCode"];
 
 /// The whole manifest: every registry in its order, which is the order of emission.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,9 +88,7 @@ impl Tier {
     /// Returns the tier that a token's prefix announces, if any.
     #[must_use]
     pub fn of_prefix(code: &str) -> Option<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|tier| code.starts_with(tier.prefix()))
+        Self::ALL.into_iter().find(|tier| code.starts_with(tier.prefix()))
     }
 }
 
@@ -209,32 +197,18 @@ impl Registry {
     pub fn parse(json: &str) -> Result<Self, ManifestError> {
         let value: Value = serde_json::from_str(json).map_err(ManifestError::Json)?;
         let root = Node::root(&value).object()?;
-        root.only(&[
-            "$schema",
-            "schema_version",
-            "contract_version",
-            "description",
-            "csp_minimum_keys",
-            "registries",
-        ])?;
+        root.only(&["$schema", "schema_version", "contract_version", "description", "csp_minimum_keys", "registries"])?;
         let version = root.get("schema_version")?;
         if version.value.as_u64() != Some(SCHEMA_VERSION) {
             return Err(version.wrong("1, the only layout version there is"));
         }
         let registries = root.get("registries")?.object()?;
-        let known: Vec<&str> = ENUMERATIONS
-            .iter()
-            .chain(&REASON_REGISTRIES)
-            .copied()
-            .collect();
+        let known: Vec<&str> = ENUMERATIONS.iter().chain(&REASON_REGISTRIES).copied().collect();
         registries.only(&known)?;
 
         let mut enumerations = Vec::with_capacity(ENUMERATIONS.len());
         for name in ENUMERATIONS {
-            enumerations.push(Enumeration {
-                name: name.to_owned(),
-                values: tokens(&registries, name)?,
-            });
+            enumerations.push(Enumeration { name: name.to_owned(), values: tokens(&registries, name)? });
         }
         Ok(Self {
             contract_version: root.get("contract_version")?.line()?,
@@ -255,16 +229,10 @@ impl Registry {
         fn codes(values: &[Token]) -> Vec<&str> {
             values.iter().map(|value| value.code.as_str()).collect()
         }
-        let mut lists: Vec<(String, Vec<&str>)> = self
-            .enumerations
-            .iter()
-            .map(|e| (e.name.clone(), codes(&e.values)))
-            .collect();
+        let mut lists: Vec<(String, Vec<&str>)> =
+            self.enumerations.iter().map(|e| (e.name.clone(), codes(&e.values))).collect();
         for tier in Tier::ALL {
-            let of_tier = self
-                .mode_reasons
-                .iter()
-                .filter(|reason| reason.tier == tier);
+            let of_tier = self.mode_reasons.iter().filter(|reason| reason.tier == tier);
             lists.push((
                 format!("ModeReasonCode.{}", tier.name()),
                 of_tier.map(|reason| reason.token.code.as_str()).collect(),
@@ -272,10 +240,7 @@ impl Registry {
         }
         lists.push((
             "OpenPermissionReasonCode".to_owned(),
-            self.open_permission_reasons
-                .iter()
-                .map(|reason| reason.token.code.as_str())
-                .collect(),
+            self.open_permission_reasons.iter().map(|reason| reason.token.code.as_str()).collect(),
         ));
         lists.push(("RejectReasonCode".to_owned(), codes(&self.reject_reasons)));
         lists.push(("OwnerReasonCode".to_owned(), codes(&self.owner_reasons)));
@@ -300,16 +265,7 @@ fn mode_reasons(registries: &Object<'_>) -> Result<Vec<ModeReason>, ManifestErro
     for tier in Tier::ALL {
         for entry in tiers.get(tier.name())?.list()? {
             let entry = entry.object()?;
-            entry.only(&[
-                "code",
-                "text",
-                "latched",
-                "unblock",
-                "condition",
-                "owner",
-                "shows",
-                "target",
-            ])?;
+            entry.only(&["code", "text", "latched", "unblock", "condition", "owner", "shows", "target"])?;
             reasons.push(ModeReason {
                 token: token(&entry)?,
                 tier,
@@ -323,21 +279,11 @@ fn mode_reasons(registries: &Object<'_>) -> Result<Vec<ModeReason>, ManifestErro
     Ok(reasons)
 }
 
-fn open_permission_reasons(
-    registries: &Object<'_>,
-) -> Result<Vec<OpenPermissionReason>, ManifestError> {
+fn open_permission_reasons(registries: &Object<'_>) -> Result<Vec<OpenPermissionReason>, ManifestError> {
     let mut reasons = Vec::new();
     for entry in values(registries, "OpenPermissionReasonCode")? {
         let entry = entry.object()?;
-        entry.only(&[
-            "code",
-            "text",
-            "unblock",
-            "condition",
-            "owner",
-            "shows",
-            "target",
-        ])?;
+        entry.only(&["code", "text", "unblock", "condition", "owner", "shows", "target"])?;
         reasons.push(OpenPermissionReason {
             token: token(&entry)?,
             unblock: entry.get("unblock")?.unblock()?,
@@ -355,18 +301,12 @@ fn values<'a>(registries: &Object<'a>, name: &str) -> Result<Vec<Node<'a>>, Mani
 }
 
 fn token(entry: &Object<'_>) -> Result<Token, ManifestError> {
-    Ok(Token {
-        code: entry.get("code")?.code()?,
-        text: entry.get("text")?.line()?,
-    })
+    Ok(Token { code: entry.get("code")?.code()?, text: entry.get("text")?.line()? })
 }
 
 /// Reads `owner`, `shows` and `target`, which stand together or not at all.
 fn shown(entry: &Object<'_>) -> Result<Option<Shown>, ManifestError> {
-    if !["owner", "shows", "target"]
-        .iter()
-        .any(|field| entry.map.contains_key(*field))
-    {
+    if !["owner", "shows", "target"].iter().any(|field| entry.map.contains_key(*field)) {
         return Ok(None);
     }
     Ok(Some(Shown {
@@ -390,52 +330,26 @@ pub(crate) struct Object<'a> {
 
 impl<'a> Node<'a> {
     fn root(value: &'a Value) -> Self {
-        Self {
-            at: String::new(),
-            value,
-        }
+        Self { at: String::new(), value }
     }
 
     fn wrong(&self, expected: &'static str) -> ManifestError {
-        let at = if self.at.is_empty() {
-            "(root)".to_owned()
-        } else {
-            self.at.clone()
-        };
-        ManifestError::Field {
-            at,
-            expected,
-            found: shortened(self.value),
-        }
+        let at = if self.at.is_empty() { "(root)".to_owned() } else { self.at.clone() };
+        ManifestError::Field { at, expected, found: shortened(self.value) }
     }
 
     fn object(&self) -> Result<Object<'a>, ManifestError> {
-        let map = self
-            .value
-            .as_object()
-            .ok_or_else(|| self.wrong("an object"))?;
-        Ok(Object {
-            at: self.at.clone(),
-            map,
-        })
+        let map = self.value.as_object().ok_or_else(|| self.wrong("an object"))?;
+        Ok(Object { at: self.at.clone(), map })
     }
 
     fn list(&self) -> Result<Vec<Node<'a>>, ManifestError> {
         let list = self.value.as_array().ok_or_else(|| self.wrong("a list"))?;
-        Ok(list
-            .iter()
-            .enumerate()
-            .map(|(index, value)| Node {
-                at: format!("{}[{index}]", self.at),
-                value,
-            })
-            .collect())
+        Ok(list.iter().enumerate().map(|(index, value)| Node { at: format!("{}[{index}]", self.at), value }).collect())
     }
 
     fn boolean(&self) -> Result<bool, ManifestError> {
-        self.value
-            .as_bool()
-            .ok_or_else(|| self.wrong("true or false"))
+        self.value.as_bool().ok_or_else(|| self.wrong("true or false"))
     }
 
     /// Reads a non-empty text without line breaks or other control characters.
@@ -453,20 +367,13 @@ impl<'a> Node<'a> {
 
     fn code(&self) -> Result<String, ManifestError> {
         let text = self.value.as_str().unwrap_or_default();
-        let alphabet = text
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-        let begins_well = text
-            .bytes()
-            .next()
-            .is_some_and(|byte| byte.is_ascii_uppercase());
+        let alphabet = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        let begins_well = text.bytes().next().is_some_and(|byte| byte.is_ascii_uppercase());
         let parts_filled = text.split('_').all(|part| !part.is_empty());
         if alphabet && begins_well && parts_filled {
             Ok(text.to_owned())
         } else {
-            Err(self.wrong(
-                "a token of letters, digits and single underscores that begins with a capital",
-            ))
+            Err(self.wrong("a token of letters, digits and single underscores that begins with a capital"))
         }
     }
 
@@ -481,22 +388,13 @@ impl<'a> Node<'a> {
 
 impl<'a> Object<'a> {
     fn path(&self, field: &str) -> String {
-        if self.at.is_empty() {
-            field.to_owned()
-        } else {
-            format!("{}.{field}", self.at)
-        }
+        if self.at.is_empty() { field.to_owned() } else { format!("{}.{field}", self.at) }
     }
 
     fn get(&self, field: &str) -> Result<Node<'a>, ManifestError> {
         match self.map.get(field) {
-            Some(value) => Ok(Node {
-                at: self.path(field),
-                value,
-            }),
-            None => Err(ManifestError::Missing {
-                at: self.path(field),
-            }),
+            Some(value) => Ok(Node { at: self.path(field), value }),
+            None => Err(ManifestError::Missing { at: self.path(field) }),
         }
     }
 
@@ -525,13 +423,11 @@ pub(crate) mod tests {
     use super::*;
 
     /// The committed manifest, which every test starts from.
-    pub(crate) const MANIFEST: &str =
-        include_str!("../../specs/status/status_reason_registries_manifest.json");
+    pub(crate) const MANIFEST: &str = include_str!("../../specs/status/status_reason_registries_manifest.json");
 
     /// Returns the committed manifest as JSON after a change to it.
     pub(crate) fn changed(change: impl FnOnce(&mut Value)) -> String {
-        let mut value: Value =
-            serde_json::from_str(MANIFEST).expect("the committed manifest is JSON");
+        let mut value: Value = serde_json::from_str(MANIFEST).expect("the committed manifest is JSON");
         change(&mut value);
         value.to_string()
     }
@@ -541,11 +437,8 @@ pub(crate) mod tests {
         let registry = Registry::parse(MANIFEST).expect("the committed manifest is read");
         assert_eq!(registry.contract_version, "5.2");
         assert_eq!(registry.csp_minimum_keys.len(), CSP_MINIMUM_KEY_COUNT);
-        let counts: Vec<(String, usize)> = registry
-            .lists()
-            .into_iter()
-            .map(|(name, codes)| (name, codes.len()))
-            .collect();
+        let counts: Vec<(String, usize)> =
+            registry.lists().into_iter().map(|(name, codes)| (name, codes.len())).collect();
         let expected = [
             ("TradingMode", 3),
             ("RiskState", 4),
@@ -558,10 +451,7 @@ pub(crate) mod tests {
             ("RejectReasonCode", 33),
             ("OwnerReasonCode", 21),
         ];
-        assert_eq!(
-            counts,
-            expected.map(|(name, count)| (name.to_owned(), count))
-        );
+        assert_eq!(counts, expected.map(|(name, count)| (name.to_owned(), count)));
     }
 
     #[test]
@@ -574,66 +464,28 @@ pub(crate) mod tests {
             .map(|reason| reason.token.code.as_str())
             .collect();
         assert_eq!(silent, ["REDUCEONLY_OPEN_PERMISSION_LATCHED"]);
-        assert!(
-            registry
-                .open_permission_reasons
-                .iter()
-                .all(|reason| reason.shown.is_some())
-        );
+        assert!(registry.open_permission_reasons.iter().all(|reason| reason.shown.is_some()));
     }
 
     #[track_caller]
     fn refused(change: impl FnOnce(&mut Value), expected: &str) {
         let error = Registry::parse(&changed(change)).expect_err("the changed manifest is refused");
-        assert!(
-            error.to_string().contains(expected),
-            "{error} does not contain {expected}"
-        );
+        assert!(error.to_string().contains(expected), "{error} does not contain {expected}");
     }
 
     #[test]
     fn malformed_fields_are_refused_by_path() {
-        refused(
-            |m| m["schema_version"] = 2.into(),
-            "`schema_version` must be 1",
-        );
-        refused(
-            |m| m["contract_version"] = Value::Null,
-            "`contract_version` must be a non-empty text",
-        );
-        refused(
-            |m| m["contract_version"] = "5.2\nx".into(),
-            "`contract_version`",
-        );
-        refused(
-            |m| m["csp_minimum_keys"] = "all".into(),
-            "`csp_minimum_keys` must be a list",
-        );
-        refused(
-            |m| m["csp_minimum_keys"][4] = 4.into(),
-            "`csp_minimum_keys[4]`",
-        );
+        refused(|m| m["schema_version"] = 2.into(), "`schema_version` must be 1");
+        refused(|m| m["contract_version"] = Value::Null, "`contract_version` must be a non-empty text");
+        refused(|m| m["contract_version"] = "5.2\nx".into(), "`contract_version`");
+        refused(|m| m["csp_minimum_keys"] = "all".into(), "`csp_minimum_keys` must be a list");
+        refused(|m| m["csp_minimum_keys"][4] = 4.into(), "`csp_minimum_keys[4]`");
         refused(|m| m["extra"] = 1.into(), "`extra` is not known");
-        refused(
-            |m| m["registries"] = Value::Null,
-            "`registries` must be an object",
-        );
-        refused(
-            |m| m["registries"]["Other"] = Value::Null,
-            "`registries.Other` is not known",
-        );
-        refused(
-            |m| m["registries"]["Profile"]["values"][0]["code"] = "a b".into(),
-            "Profile.values[0].code",
-        );
-        refused(
-            |m| m["registries"]["Profile"]["values"][0]["code"] = "A__B".into(),
-            "Profile.values[0].code",
-        );
-        refused(
-            |m| m["registries"]["Profile"]["values"][0]["code"] = "".into(),
-            "Profile.values[0].code",
-        );
+        refused(|m| m["registries"] = Value::Null, "`registries` must be an object");
+        refused(|m| m["registries"]["Other"] = Value::Null, "`registries.Other` is not known");
+        refused(|m| m["registries"]["Profile"]["values"][0]["code"] = "a b".into(), "Profile.values[0].code");
+        refused(|m| m["registries"]["Profile"]["values"][0]["code"] = "A__B".into(), "Profile.values[0].code");
+        refused(|m| m["registries"]["Profile"]["values"][0]["code"] = "".into(), "Profile.values[0].code");
         refused(
             |m| m["registries"]["ModeReasonCode"]["Kill"][1]["latched"] = "yes".into(),
             "`registries.ModeReasonCode.Kill[1].latched` must be true or false",
@@ -644,9 +496,7 @@ pub(crate) mod tests {
         );
         refused(
             |m| {
-                let entry = m["registries"]["ModeReasonCode"]["Kill"][0]
-                    .as_object_mut()
-                    .expect("an object");
+                let entry = m["registries"]["ModeReasonCode"]["Kill"][0].as_object_mut().expect("an object");
                 entry.remove("target");
             },
             "Kill[0].target` is missing",

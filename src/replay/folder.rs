@@ -139,7 +139,11 @@ impl Folder {
     ///
     /// # Errors
     /// [`FoldError::Encode`].
-    pub fn trace_header(event_schema: Digest128, scenario_digest: Digest256, seed: u64) -> Result<TraceHeader, FoldError> {
+    pub fn trace_header(
+        event_schema: Digest128,
+        scenario_digest: Digest256,
+        seed: u64,
+    ) -> Result<TraceHeader, FoldError> {
         Ok(TraceHeader {
             behaviour_version: BEHAVIOUR_VERSION,
             checkpoint_stride_events: CHECKPOINT_STRIDE_EVENTS,

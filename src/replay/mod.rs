@@ -11,5 +11,5 @@ mod recorder;
 mod verify;
 
 pub use folder::{CHECKPOINT_STRIDE_EVENTS, FoldError, Folder, IMAGE_STRIDE_EVENTS, leaves_of, state_fingerprint};
-pub use recorder::{Recorded, RecordError, Recorder};
+pub use recorder::{RecordError, Recorded, Recorder};
 pub use verify::{Divergence, Replay, ReplayError, ReplayedStatus, replay};

@@ -117,13 +117,8 @@ impl Recorder {
                 checkpoint
             }
         };
-        let end = FinalRecord {
-            seq: last.seq,
-            at: last.at,
-            event_count: last.seq.0,
-            chain: last.chain,
-            state: last.state,
-        };
+        let end =
+            FinalRecord { seq: last.seq, at: last.at, event_count: last.seq.0, chain: last.chain, state: last.state };
         self.trace.finish(&end).map_err(|source| self.failed(source))?;
         self.log.end().map_err(|source| self.failed(source))?;
         Ok(Recorded {

@@ -1,8 +1,8 @@
 //! Known answers for every tag, and properties over documents that have been tampered with.
 
 use drillfold_kernel::registry::{
-    CSP_MINIMUM_KEYS, DeploymentEnvironment, F1CertState, ModeReason, OpenPermissionReason,
-    OwnerReason, Profile, RiskState, Tier,
+    CSP_MINIMUM_KEYS, DeploymentEnvironment, F1CertState, ModeReason, OpenPermissionReason, OwnerReason, Profile,
+    RiskState, Tier,
 };
 use proptest::prelude::*;
 use serde_json::json;
@@ -95,21 +95,13 @@ fn derive_into(document: &mut Value) {
 }
 
 fn gap() -> Value {
-    latched(
-        &[ModeReason::ReduceonlyOpenPermissionLatched],
-        &[OpenPermissionReason::WsBookGapReconcileRequired],
-    )
+    latched(&[ModeReason::ReduceonlyOpenPermissionLatched], &[OpenPermissionReason::WsBookGapReconcileRequired])
 }
 
-const ALL_OPTIONS: Options = Options {
-    strict: true,
-    derive_owner_view: true,
-};
+const ALL_OPTIONS: Options = Options { strict: true, derive_owner_view: true };
 
 fn run(document: &Value, schema: BuiltInSchema, options: Options) -> Vec<Finding> {
-    Validator::built_in(schema)
-        .expect("what is built in is usable")
-        .validate(document, options)
+    Validator::built_in(schema).expect("what is built in is usable").validate(document, options)
 }
 
 fn tags(findings: &[Finding]) -> Vec<Tag> {
@@ -129,29 +121,16 @@ fn valid(document: &Value) {
 fn finds(mut document: Value, change: impl FnOnce(&mut Value), expected: &[Tag], texts: &[&str]) {
     valid(&document);
     change(&mut document);
-    let findings = run(
-        &document,
-        BuiltInSchema::Exact,
-        Options {
-            strict: true,
-            derive_owner_view: false,
-        },
-    );
+    let findings = run(&document, BuiltInSchema::Exact, Options { strict: true, derive_owner_view: false });
     let lines: Vec<String> = findings.iter().map(Finding::to_string).collect();
     assert_eq!(tags(&findings), expected, "{lines:#?}");
     for text in texts {
-        assert!(
-            lines.iter().any(|line| line.contains(text)),
-            "{text} is in none of {lines:#?}"
-        );
+        assert!(lines.iter().any(|line| line.contains(text)), "{text} is in none of {lines:#?}");
     }
 }
 
 fn remove(document: &mut Value, key: &str) {
-    document
-        .as_object_mut()
-        .expect("an object")
-        .shift_remove(key);
+    document.as_object_mut().expect("an object").shift_remove(key);
 }
 
 #[test]
@@ -168,10 +147,8 @@ fn documents_of_every_mode_are_valid() {
             Tier::ReduceOnly => valid(&reduce_only(&[reason])),
         }
     }
-    let reduce_only: Vec<ModeReason> = ModeReason::ALL
-        .into_iter()
-        .filter(|reason| reason.tier() == Tier::ReduceOnly)
-        .collect();
+    let reduce_only: Vec<ModeReason> =
+        ModeReason::ALL.into_iter().filter(|reason| reason.tier() == Tier::ReduceOnly).collect();
     valid(&latched(&reduce_only, &OpenPermissionReason::ALL));
 }
 
@@ -182,74 +159,31 @@ fn certificate_and_expiry_go_together() {
     document["f1_cert_expires_at"] = json!(null);
     derive_into(&mut document);
     valid(&document);
-    finds(
-        document,
-        |d| d["f1_cert_expires_at"] = json!(5),
-        &[Tag::Schema],
-        &["[SCHEMA] $.f1_cert_expires_at: "],
-    );
-    finds(
-        active(),
-        |d| d["f1_cert_expires_at"] = json!(null),
-        &[Tag::Schema],
-        &["$.f1_cert_expires_at"],
-    );
+    finds(document, |d| d["f1_cert_expires_at"] = json!(5), &[Tag::Schema], &["[SCHEMA] $.f1_cert_expires_at: "]);
+    finds(active(), |d| d["f1_cert_expires_at"] = json!(null), &[Tag::Schema], &["$.f1_cert_expires_at"]);
 }
 
 #[test]
 fn schema_findings_name_the_json_path() {
     let cases: [(&str, Value, &str); 12] = [
-        (
-            "/status_schema_version",
-            json!(2),
-            "$.status_schema_version",
-        ),
+        ("/status_schema_version", json!(2), "$.status_schema_version"),
         ("/build_id", json!(""), "$.build_id"),
-        (
-            "/supported_profiles",
-            json!(["GOP"]),
-            "$.supported_profiles",
-        ),
-        (
-            "/supported_profiles",
-            json!(["CSP", "CSP"]),
-            "$.supported_profiles",
-        ),
-        (
-            "/supported_profiles",
-            json!(["CSP", "X"]),
-            "$.supported_profiles[1]",
-        ),
+        ("/supported_profiles", json!(["GOP"]), "$.supported_profiles"),
+        ("/supported_profiles", json!(["CSP", "CSP"]), "$.supported_profiles"),
+        ("/supported_profiles", json!(["CSP", "X"]), "$.supported_profiles[1]"),
         ("/risk_state", json!("Odd"), "$.risk_state"),
         ("/disk_used_pct", json!(1.01), "$.disk_used_pct"),
         ("/wal_queue_capacity", json!(0), "$.wal_queue_capacity"),
         ("/429_count_5m", json!(-1), "$.429_count_5m"),
         ("/ws_event_lag_ms", json!(1.5), "$.ws_event_lag_ms"),
-        (
-            "/owner_view/unblock",
-            json!([{}]),
-            "$.owner_view.unblock[0]",
-        ),
-        (
-            "/open_permission_semantics_version",
-            json!(2),
-            "$.open_permission_semantics_version",
-        ),
+        ("/owner_view/unblock", json!([{}]), "$.owner_view.unblock[0]"),
+        ("/open_permission_semantics_version", json!(2), "$.open_permission_semantics_version"),
     ];
     for (pointer, value, path) in cases {
         let change = |d: &mut Value| *d.pointer_mut(pointer).expect("the place exists") = value;
-        finds(
-            active(),
-            change,
-            &[Tag::Schema],
-            &[&format!("[SCHEMA] {path}: ")],
-        );
+        finds(active(), change, &[Tag::Schema], &[&format!("[SCHEMA] {path}: ")]);
     }
-    let boundaries = [
-        ("/disk_used_pct", json!(1)),
-        ("/disk_used_pct", json!(0.0)),
-        ("/wal_queue_capacity", json!(1)),
-    ];
+    let boundaries = [("/disk_used_pct", json!(1)), ("/disk_used_pct", json!(0.0)), ("/wal_queue_capacity", json!(1))];
     for (pointer, value) in boundaries {
         let mut document = active();
         *document.pointer_mut(pointer).expect("the place exists") = value;
@@ -263,56 +197,27 @@ fn each_missing_key_is_a_line() {
         let mut document = active();
         remove(&mut document, key);
         let findings = run(&document, BuiltInSchema::Min, Options::default());
-        let lines: Vec<String> = findings
-            .iter()
-            .filter(|finding| finding.tag == Tag::CspMin)
-            .map(Finding::to_string)
-            .collect();
+        let lines: Vec<String> =
+            findings.iter().filter(|finding| finding.tag == Tag::CspMin).map(Finding::to_string).collect();
         assert_eq!(lines, [format!("[CSP-MIN] required key {key} is missing")]);
     }
     let findings = run(&json!({}), BuiltInSchema::Min, Options::default());
-    assert_eq!(
-        findings
-            .iter()
-            .filter(|finding| finding.tag == Tag::CspMin)
-            .count(),
-        35
-    );
+    assert_eq!(findings.iter().filter(|finding| finding.tag == Tag::CspMin).count(), 35);
 }
 
 #[test]
 fn contract_version_is_the_manifests() {
     let tags = &[Tag::Schema, Tag::Contract];
-    finds(
-        active(),
-        |d| d["contract_version"] = json!("5.1"),
-        tags,
-        &["[CONTRACT] contract_version is \"5.1\""],
-    );
-    finds(
-        active(),
-        |d| d["contract_version"] = json!(5.2),
-        tags,
-        &["[CONTRACT] contract_version is 5.2"],
-    );
+    finds(active(), |d| d["contract_version"] = json!("5.1"), tags, &["[CONTRACT] contract_version is \"5.1\""]);
+    finds(active(), |d| d["contract_version"] = json!(5.2), tags, &["[CONTRACT] contract_version is 5.2"]);
 }
 
 #[test]
 fn invariant_modes_and_reasons_go_together() {
     let tags = &[Tag::Schema, Tag::Invariant];
     let policy = ModeReason::ReduceonlyPolicyStale;
-    finds(
-        active(),
-        |d| d["mode_reasons"] = json!([policy.token()]),
-        tags,
-        &["[INVARIANT] Active"],
-    );
-    finds(
-        reduce_only(&[policy]),
-        |d| d["mode_reasons"] = json!([]),
-        tags,
-        &["[INVARIANT] ReduceOnly"],
-    );
+    finds(active(), |d| d["mode_reasons"] = json!([policy.token()]), tags, &["[INVARIANT] Active"]);
+    finds(reduce_only(&[policy]), |d| d["mode_reasons"] = json!([]), tags, &["[INVARIANT] ReduceOnly"]);
     finds(
         killed(&[ModeReason::KillRiskstateKill], &[]),
         |d| d["mode_reasons"] = json!("KILL"),
@@ -353,9 +258,7 @@ fn order_is_the_manifests() {
         reduce_only(&[Degraded, Policy]),
         |d| d["mode_reasons"] = json!([Policy.token(), Degraded.token()]),
         &[Tag::Order],
-        &[
-            "[ORDER] mode_reasons[1]: REDUCEONLY_RISKSTATE_DEGRADED must stand before REDUCEONLY_POLICY_STALE",
-        ],
+        &["[ORDER] mode_reasons[1]: REDUCEONLY_RISKSTATE_DEGRADED must stand before REDUCEONLY_POLICY_STALE"],
     );
     finds(
         reduce_only(&[Degraded, Policy]),
@@ -366,12 +269,7 @@ fn order_is_the_manifests() {
     let latch = ModeReason::ReduceonlyOpenPermissionLatched;
     finds(
         latched(&[latch], &OpenPermissionReason::ALL),
-        |d| {
-            d["open_permission_reason_codes"]
-                .as_array_mut()
-                .expect("a list")
-                .swap(0, 1)
-        },
+        |d| d["open_permission_reason_codes"].as_array_mut().expect("a list").swap(0, 1),
         &[Tag::Order],
         &["[ORDER] open_permission_reason_codes[1]"],
     );
@@ -385,12 +283,7 @@ fn enum_modes_and_codes_are_known() {
         &[Tag::Schema, Tag::Enum],
         &["[ENUM] trading_mode is \"Paused\""],
     );
-    finds(
-        active(),
-        |d| d["trading_mode"] = json!(null),
-        &[Tag::Schema, Tag::Enum],
-        &["[ENUM] trading_mode is null"],
-    );
+    finds(active(), |d| d["trading_mode"] = json!(null), &[Tag::Schema, Tag::Enum], &["[ENUM] trading_mode is null"]);
     finds(
         gap(),
         |d| d["open_permission_reason_codes"] = json!(["WS_BOOK_GAP_RECONCILE_REQUIRED", "MOOD"]),
@@ -402,49 +295,19 @@ fn enum_modes_and_codes_are_known() {
 #[test]
 fn latch_codes_and_reconcile_agree() {
     let tags = &[Tag::Schema, Tag::Latch];
-    finds(
-        gap(),
-        |d| d["open_permission_requires_reconcile"] = json!(false),
-        tags,
-        &["[LATCH] latch true demands"],
-    );
-    finds(
-        gap(),
-        |d| d["open_permission_reason_codes"] = json!([]),
-        tags,
-        &["at least one code"],
-    );
-    finds(
-        gap(),
-        |d| d["open_permission_reason_codes"] = json!({}),
-        tags,
-        &["at least one code"],
-    );
-    finds(
-        active(),
-        |d| d["open_permission_requires_reconcile"] = json!(true),
-        tags,
-        &["[LATCH] latch false demands"],
-    );
+    finds(gap(), |d| d["open_permission_requires_reconcile"] = json!(false), tags, &["[LATCH] latch true demands"]);
+    finds(gap(), |d| d["open_permission_reason_codes"] = json!([]), tags, &["at least one code"]);
+    finds(gap(), |d| d["open_permission_reason_codes"] = json!({}), tags, &["at least one code"]);
+    finds(active(), |d| d["open_permission_requires_reconcile"] = json!(true), tags, &["[LATCH] latch false demands"]);
     let code = OpenPermissionReason::RestartReconcileRequired.token();
-    finds(
-        active(),
-        |d| d["open_permission_reason_codes"] = json!([code]),
-        tags,
-        &["an empty list"],
-    );
+    finds(active(), |d| d["open_permission_reason_codes"] = json!([code]), tags, &["an empty list"]);
     finds(
         active(),
         |d| d["open_permission_blocked_latch"] = json!("no"),
         tags,
         &["must be true or false, found \"no\""],
     );
-    finds(
-        active(),
-        |d| d["open_permission_blocked_latch"] = json!(null),
-        tags,
-        &["found null"],
-    );
+    finds(active(), |d| d["open_permission_blocked_latch"] = json!(null), tags, &["found null"]);
 }
 
 #[test]
@@ -462,14 +325,9 @@ fn decision_a_latch_excludes_active_and_is_named() {
         gap(),
         |d| d["mode_reasons"] = json!([ModeReason::ReduceonlyPolicyStale.token()]),
         &[Tag::DecisionA],
-        &[
-            "[DECISION-A] the latch is set in ReduceOnly, so mode_reasons must have REDUCEONLY_OPEN_PERMISSION_LATCHED",
-        ],
+        &["[DECISION-A] the latch is set in ReduceOnly, so mode_reasons must have REDUCEONLY_OPEN_PERMISSION_LATCHED"],
     );
-    valid(&killed(
-        &[ModeReason::KillRiskstateKill],
-        &[OpenPermissionReason::RestartReconcileRequired],
-    ));
+    valid(&killed(&[ModeReason::KillRiskstateKill], &[OpenPermissionReason::RestartReconcileRequired]));
 }
 
 #[test]
@@ -477,23 +335,10 @@ fn strict_reports_keys_that_the_schema_does_not_define() {
     let mut document = active();
     document["mood"] = json!("fine");
     assert_eq!(run(&document, BuiltInSchema::Min, Options::default()), []);
-    let findings = run(
-        &document,
-        BuiltInSchema::Min,
-        Options {
-            strict: true,
-            derive_owner_view: false,
-        },
-    );
+    let findings = run(&document, BuiltInSchema::Min, Options { strict: true, derive_owner_view: false });
     let lines: Vec<String> = findings.iter().map(Finding::to_string).collect();
-    assert_eq!(
-        lines,
-        ["[STRICT] $.mood: the schema does not define this key, remove it"]
-    );
-    assert_eq!(
-        tags(&run(&document, BuiltInSchema::Exact, ALL_OPTIONS)),
-        [Tag::Schema, Tag::Strict]
-    );
+    assert_eq!(lines, ["[STRICT] $.mood: the schema does not define this key, remove it"]);
+    assert_eq!(tags(&run(&document, BuiltInSchema::Exact, ALL_OPTIONS)), [Tag::Schema, Tag::Strict]);
 
     finds(
         active(),
@@ -517,19 +362,10 @@ fn strict_follows_references_and_combined_schemas() {
         "allOf": [{ "properties": { "b": {} } }],
         "$defs": { "a": { "properties": { "x": { "$ref": "#/$defs/a" } } } },
     });
-    let manifest =
-        json!({ "contract_version": "5.2", "ModeReasonCode": [], "OpenPermissionReasonCode": [] });
+    let manifest = json!({ "contract_version": "5.2", "ModeReasonCode": [], "OpenPermissionReasonCode": [] });
     let document = json!({ "a": { "x": { "x": {}, "y": 1 } }, "b": { "free": 1 }, "c": 1 });
-    let findings = validate(
-        &document,
-        &schema,
-        &manifest,
-        Options {
-            strict: true,
-            derive_owner_view: false,
-        },
-    )
-    .expect("schema and manifest are usable");
+    let findings = validate(&document, &schema, &manifest, Options { strict: true, derive_owner_view: false })
+        .expect("schema and manifest are usable");
     let strict: Vec<&str> = findings
         .iter()
         .filter(|finding| finding.tag == Tag::Strict)
@@ -542,33 +378,16 @@ fn strict_follows_references_and_combined_schemas() {
 fn owner_view_is_compared_only_when_asked_and_all_else_holds() {
     let mut document = gap();
     document["owner_view"]["owner_message"] = json!("All is well.");
-    assert_eq!(
-        run(
-            &document,
-            BuiltInSchema::Exact,
-            Options {
-                strict: true,
-                derive_owner_view: false
-            }
-        ),
-        []
-    );
+    assert_eq!(run(&document, BuiltInSchema::Exact, Options { strict: true, derive_owner_view: false }), []);
     let findings = run(&document, BuiltInSchema::Exact, ALL_OPTIONS);
     assert_eq!(tags(&findings), [Tag::OwnerView]);
-    assert!(
-        findings[0]
-            .message
-            .starts_with("$.owner_view.owner_message: the other keys derive \"Exchange")
-    );
+    assert!(findings[0].message.starts_with("$.owner_view.owner_message: the other keys derive \"Exchange"));
 
     document["owner_view"]["unblock"] = json!([]);
     assert_eq!(run(&document, BuiltInSchema::Exact, ALL_OPTIONS).len(), 2);
 
     document["ws_event_lag_ms"] = json!(-1);
-    assert_eq!(
-        tags(&run(&document, BuiltInSchema::Exact, ALL_OPTIONS)),
-        [Tag::Schema]
-    );
+    assert_eq!(tags(&run(&document, BuiltInSchema::Exact, ALL_OPTIONS)), [Tag::Schema]);
 }
 
 #[test]
@@ -595,16 +414,7 @@ fn all_findings_are_reported_in_the_order_of_tags() {
     let findings = run(&document, BuiltInSchema::Exact, ALL_OPTIONS);
     assert_eq!(
         tags(&findings),
-        [
-            Tag::Schema,
-            Tag::CspMin,
-            Tag::Contract,
-            Tag::Tier,
-            Tag::Enum,
-            Tag::Latch,
-            Tag::DecisionA,
-            Tag::Strict
-        ]
+        [Tag::Schema, Tag::CspMin, Tag::Contract, Tag::Tier, Tag::Enum, Tag::Latch, Tag::DecisionA, Tag::Strict]
     );
     assert_eq!(findings, run(&document, BuiltInSchema::Exact, ALL_OPTIONS));
 }
@@ -614,27 +424,11 @@ fn what_is_no_object_is_a_finding() {
     for document in [json!(null), json!([]), json!("text"), json!(7), json!(true)] {
         let findings = run(&document, BuiltInSchema::Exact, ALL_OPTIONS);
         assert_eq!(findings[0].tag, Tag::Schema);
-        assert_eq!(
-            findings
-                .iter()
-                .filter(|finding| finding.tag == Tag::CspMin)
-                .count(),
-            35
-        );
+        assert_eq!(findings.iter().filter(|finding| finding.tag == Tag::CspMin).count(), 35);
     }
-    let manifest =
-        json!({ "contract_version": "5.2", "ModeReasonCode": [], "OpenPermissionReasonCode": [] });
-    let findings = validate(
-        &json!([]),
-        &json!({"required": ["a"]}),
-        &manifest,
-        Options::default(),
-    )
-    .expect("usable");
-    assert_eq!(
-        findings[0].to_string(),
-        "[SCHEMA] $: a status document must be an object"
-    );
+    let manifest = json!({ "contract_version": "5.2", "ModeReasonCode": [], "OpenPermissionReasonCode": [] });
+    let findings = validate(&json!([]), &json!({"required": ["a"]}), &manifest, Options::default()).expect("usable");
+    assert_eq!(findings[0].to_string(), "[SCHEMA] $: a status document must be an object");
 }
 
 #[test]
@@ -644,13 +438,8 @@ fn required_keys_come_from_the_manifest_else_from_the_schema() {
         "OpenPermissionReasonCode": ["X"],
     });
     let csp_min = |manifest: &Value, schema: &Value| -> Vec<String> {
-        let findings =
-            validate(&json!({}), schema, manifest, Options::default()).expect("both are usable");
-        findings
-            .into_iter()
-            .filter(|finding| finding.tag == Tag::CspMin)
-            .map(|finding| finding.message)
-            .collect()
+        let findings = validate(&json!({}), schema, manifest, Options::default()).expect("both are usable");
+        findings.into_iter().filter(|finding| finding.tag == Tag::CspMin).map(|finding| finding.message).collect()
     };
     let without = json!({ "contract_version": "5.2", "registries": registries });
     let mut with = without.clone();
@@ -658,8 +447,7 @@ fn required_keys_come_from_the_manifest_else_from_the_schema() {
     let schema = json!({ "type": "object", "required": ["s"] });
     assert_eq!(csp_min(&with, &schema), ["required key m is missing"]);
     assert_eq!(csp_min(&without, &schema), ["required key s is missing"]);
-    let error = validate(&json!({}), &json!({}), &without, Options::default())
-        .expect_err("nothing is required");
+    let error = validate(&json!({}), &json!({}), &without, Options::default()).expect_err("nothing is required");
     assert!(matches!(error, ValidatorError::NoRequiredKeys));
 }
 
@@ -669,23 +457,14 @@ fn required_keys_come_from_the_manifest_else_from_the_schema() {
 #[test]
 fn a_document_of_33_keys_passes_a_schema_of_33_keys() {
     let mut schema = BuiltInSchema::Min.value().expect("JSON");
-    schema["required"]
-        .as_array_mut()
-        .expect("a list")
-        .truncate(33);
+    schema["required"].as_array_mut().expect("a list").truncate(33);
     let mut manifest = built_in_manifest().expect("JSON");
     remove(&mut manifest, "csp_minimum_keys");
     let mut document = gap();
     remove(&mut document, "owner_view");
     remove(&mut document, "open_permission_semantics_version");
-    assert_eq!(
-        validate(&document, &schema, &manifest, Options::default()).expect("usable"),
-        []
-    );
-    assert_eq!(
-        tags(&run(&document, BuiltInSchema::Min, Options::default())),
-        [Tag::Schema, Tag::CspMin]
-    );
+    assert_eq!(validate(&document, &schema, &manifest, Options::default()).expect("usable"), []);
+    assert_eq!(tags(&run(&document, BuiltInSchema::Min, Options::default())), [Tag::Schema, Tag::CspMin]);
 }
 
 /// A schema that names an address as its identity is used without going there.
@@ -717,8 +496,7 @@ fn a_schema_of_another_team_is_used_unchanged() {
         "owner_view": { "text": "ours" },
     });
     let lines = |document: &Value| -> Vec<String> {
-        let findings =
-            validate(document, &schema, &manifest, Options::default()).expect("both are usable");
+        let findings = validate(document, &schema, &manifest, Options::default()).expect("both are usable");
         findings.iter().map(Finding::to_string).collect()
     };
     assert_eq!(lines(&document), Vec::<String>::new());
@@ -751,10 +529,7 @@ fn unusable_schemas_are_errors() {
     ];
     for schema in schemas {
         let result = Validator::new(&schema, &manifest);
-        assert!(
-            matches!(result, Err(ValidatorError::Schema { .. })),
-            "{schema}"
-        );
+        assert!(matches!(result, Err(ValidatorError::Schema { .. })), "{schema}");
     }
     let result = Validator::new(&BuiltInSchema::Min.value().expect("JSON"), &json!({}));
     assert!(matches!(result, Err(ValidatorError::Manifest { .. })));
@@ -766,73 +541,27 @@ fn schemas_have_exactly_the_manifests_tokens() {
     for schema in [BuiltInSchema::Min, BuiltInSchema::Exact] {
         let schema = schema.value().expect("JSON");
         let list = |pointer: &str| -> Vec<String> {
-            let list = schema
-                .pointer(pointer)
-                .and_then(Value::as_array)
-                .unwrap_or_else(|| panic!("{pointer}"));
-            list.iter()
-                .map(|item| item.as_str().expect("a text").to_owned())
-                .collect()
+            let list = schema.pointer(pointer).and_then(Value::as_array).unwrap_or_else(|| panic!("{pointer}"));
+            list.iter().map(|item| item.as_str().expect("a text").to_owned()).collect()
         };
-        let modes: Vec<&str> = ModeReason::ALL
-            .iter()
-            .map(|reason| reason.token())
-            .collect();
+        let modes: Vec<&str> = ModeReason::ALL.iter().map(|reason| reason.token()).collect();
         let of_tier = |tier: Tier| -> Vec<&str> {
-            ModeReason::ALL
-                .iter()
-                .filter(|reason| reason.tier() == tier)
-                .map(|reason| reason.token())
-                .collect()
+            ModeReason::ALL.iter().filter(|reason| reason.tier() == tier).map(|reason| reason.token()).collect()
         };
-        let opens: Vec<&str> = OpenPermissionReason::ALL
-            .iter()
-            .map(|code| code.token())
-            .collect();
+        let opens: Vec<&str> = OpenPermissionReason::ALL.iter().map(|code| code.token()).collect();
         assert_eq!(list("/required"), CSP_MINIMUM_KEYS);
-        assert_eq!(
-            list("/properties/trading_mode/enum"),
-            TradingMode::ALL.map(TradingMode::token)
-        );
-        assert_eq!(
-            list("/properties/risk_state/enum"),
-            RiskState::ALL.map(RiskState::token)
-        );
-        assert_eq!(
-            list("/properties/f1_cert_state/enum"),
-            F1CertState::ALL.map(F1CertState::token)
-        );
-        assert_eq!(
-            list("/properties/supported_profiles/items/enum"),
-            Profile::ALL.map(Profile::token)
-        );
+        assert_eq!(list("/properties/trading_mode/enum"), TradingMode::ALL.map(TradingMode::token));
+        assert_eq!(list("/properties/risk_state/enum"), RiskState::ALL.map(RiskState::token));
+        assert_eq!(list("/properties/f1_cert_state/enum"), F1CertState::ALL.map(F1CertState::token));
+        assert_eq!(list("/properties/supported_profiles/items/enum"), Profile::ALL.map(Profile::token));
         assert_eq!(list("/properties/mode_reasons/items/enum"), modes);
-        assert_eq!(
-            list("/properties/open_permission_reason_codes/items/enum"),
-            opens
-        );
-        assert_eq!(
-            list("/allOf/1/then/properties/mode_reasons/items/enum"),
-            of_tier(Tier::ReduceOnly)
-        );
-        assert_eq!(
-            list("/allOf/2/then/properties/mode_reasons/items/enum"),
-            of_tier(Tier::Kill)
-        );
+        assert_eq!(list("/properties/open_permission_reason_codes/items/enum"), opens);
+        assert_eq!(list("/allOf/1/then/properties/mode_reasons/items/enum"), of_tier(Tier::ReduceOnly));
+        assert_eq!(list("/allOf/2/then/properties/mode_reasons/items/enum"), of_tier(Tier::Kill));
         let owners = OwnerReason::ALL.map(OwnerReason::token);
-        assert_eq!(
-            list("/$defs/owner_view/properties/primary_owner_reason_code/enum"),
-            owners
-        );
-        assert_eq!(
-            schema["properties"]["contract_version"]["const"],
-            drillfold_kernel::registry::CONTRACT_VERSION
-        );
-        let keys: Vec<&String> = schema["properties"]
-            .as_object()
-            .expect("an object")
-            .keys()
-            .collect();
+        assert_eq!(list("/$defs/owner_view/properties/primary_owner_reason_code/enum"), owners);
+        assert_eq!(schema["properties"]["contract_version"]["const"], drillfold_kernel::registry::CONTRACT_VERSION);
+        let keys: Vec<&String> = schema["properties"].as_object().expect("an object").keys().collect();
         assert_eq!(keys, CSP_MINIMUM_KEYS);
         assert_eq!(DeploymentEnvironment::ALL.len(), 4);
     }
@@ -862,8 +591,7 @@ fn any_value() -> impl Strategy<Value = Value> {
         any::<f64>().prop_map(Value::from),
         "[A-Z_a-z0-9]{0,12}".prop_map(Value::from),
         proptest::sample::select(ModeReason::ALL.to_vec()).prop_map(|reason| json!(reason.token())),
-        proptest::sample::select(OpenPermissionReason::ALL.to_vec())
-            .prop_map(|code| json!(code.token())),
+        proptest::sample::select(OpenPermissionReason::ALL.to_vec()).prop_map(|code| json!(code.token())),
         proptest::sample::select(vec!["Active", "ReduceOnly", "Kill"]).prop_map(Value::from),
     ];
     leaf.prop_recursive(3, 12, 4, |inner| {
@@ -880,21 +608,13 @@ fn any_document() -> impl Strategy<Value = Value> {
     let base = prop_oneof![
         Just(active()),
         Just(gap()),
-        Just(killed(
-            &[ModeReason::KillRiskstateKill],
-            &OpenPermissionReason::ALL
-        )),
+        Just(killed(&[ModeReason::KillRiskstateKill], &OpenPermissionReason::ALL)),
         Just(reduce_only(&[ModeReason::ReduceonlyRiskstateDegraded])),
     ];
     let keys = proptest::sample::select(CSP_MINIMUM_KEYS.to_vec());
-    let changes =
-        proptest::collection::vec((keys, proptest::option::weighted(0.9, any_value())), 0..5);
-    (
-        base,
-        changes,
-        proptest::option::weighted(0.2, ("[a-z]{1,6}", any_value())),
-    )
-        .prop_map(|(mut base, changes, new)| {
+    let changes = proptest::collection::vec((keys, proptest::option::weighted(0.9, any_value())), 0..5);
+    (base, changes, proptest::option::weighted(0.2, ("[a-z]{1,6}", any_value()))).prop_map(
+        |(mut base, changes, new)| {
             for (key, value) in changes {
                 match value {
                     Some(value) => base[key] = value,
@@ -905,7 +625,8 @@ fn any_document() -> impl Strategy<Value = Value> {
                 base[&key] = value;
             }
             base
-        })
+        },
+    )
 }
 
 /// Returns all places of a value as JSON pointers.
@@ -913,16 +634,10 @@ fn pointers(value: &Value, at: &str, found: &mut Vec<String>) {
     found.push(at.to_owned());
     match value {
         Value::Object(map) => map.iter().for_each(|(key, value)| {
-            pointers(
-                value,
-                &format!("{at}/{}", key.replace('~', "~0").replace('/', "~1")),
-                found,
-            );
+            pointers(value, &format!("{at}/{}", key.replace('~', "~0").replace('/', "~1")), found);
         }),
         Value::Array(list) => {
-            list.iter()
-                .enumerate()
-                .for_each(|(index, value)| pointers(value, &format!("{at}/{index}"), found));
+            list.iter().enumerate().for_each(|(index, value)| pointers(value, &format!("{at}/{index}"), found));
         }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
