@@ -88,7 +88,7 @@ pub fn main(arguments: impl IntoIterator<Item = std::ffi::OsString>, out: &mut d
         Command::List(args) => (listing::list(&project, &args, out), EXIT_UNCHECKED),
         Command::New(args) => (listing::new(&args, out), EXIT_UNCHECKED),
         Command::Check(args) => (replay::check(&project, &args, out), EXIT_UNTESTABLE),
-        Command::Replay(args) => (replay::replay(&project, &args, out), EXIT_UNCHECKED),
+        Command::Replay(args) => (replay::replay(&project, &args, out, err), EXIT_UNCHECKED),
         Command::Evidence(args) => (evidence::evidence(&project, &args, out, err), EXIT_UNCHECKED),
         Command::Validate(args) => return validate::validate(&args, out),
         Command::Registry(args) => return registry::registry(&args, out),
@@ -96,7 +96,10 @@ pub fn main(arguments: impl IntoIterator<Item = std::ffi::OsString>, out: &mut d
     match result {
         Ok(code) => code,
         Err(error) => {
-            let _ = writeln!(err, "error: {error:#}");
+            let text = format!("{error:#}");
+            // Findings of a scenario bring their own heading.
+            let heading = if text.starts_with("error") { "" } else { "error: " };
+            let _ = writeln!(err, "{heading}{text}");
             unchecked
         }
     }

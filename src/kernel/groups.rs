@@ -69,6 +69,18 @@ impl Kernel {
             .is_some_and(|group| group.is_contained() && self.orders_of(group).any(|order| !order.filled.is_zero()))
     }
 
+    /// Forgets naked events older than a day and flattens older than the churn window.
+    pub(crate) fn forget_old_groups(&mut self) {
+        const DAY_MS: i64 = 86_400_000;
+        let now = self.now();
+        let window = seconds(self.config().churn_window_s);
+        self.ledger.naked_events.retain(|at| now.since(*at) < DAY_MS);
+        self.groups.flattens.retain(|_, times| {
+            times.retain(|at| now.since(*at) <= window);
+            !times.is_empty()
+        });
+    }
+
     /// Brings blacklists and memory up to the present.
     pub(crate) fn advance_groups(&mut self) {
         let now = self.now();

@@ -51,7 +51,12 @@ impl Kernel {
     /// Takes the venue's report of an order.
     pub(crate) fn order_updated(&mut self, report: &VenueOrder, effects: &mut Vec<Effect>) {
         match self.match_label(&report.label) {
-            Match::One(intent) => self.order_reported(intent, report, effects),
+            Match::One(intent) => {
+                if self.is_ghost_of_unsent(intent, report) {
+                    self.set_latch(OpenPermissionReason::InventoryMismatchReconcileRequired);
+                }
+                self.order_reported(intent, report, effects);
+            }
             Match::Unknown(hash) if report.state == VenueState::Open => {
                 self.ghost_order(hash, report, effects);
                 self.set_latch(OpenPermissionReason::InventoryMismatchReconcileRequired);
@@ -59,6 +64,12 @@ impl Kernel {
             Match::Foreign | Match::Unknown(_) => effects.push(Effect::Note(Note::UnknownOrder(report.order_id))),
             Match::Ambiguous => self.ambiguous_label(),
         }
+    }
+
+    /// True for an open venue order whose intent the ledger shows unsent: a ghost by its terms, though one that is known.
+    pub(crate) fn is_ghost_of_unsent(&self, intent: IntentHash, report: &VenueOrder) -> bool {
+        let unsent = self.orders.intents.get(&intent).is_some_and(|order| order.sent.is_none());
+        unsent && report.state == VenueState::Open
     }
 
     /// Cancels an open venue order of ours that the ledger has no intent for, and never sends that intent. Source: AT-122.
@@ -302,6 +313,7 @@ impl Kernel {
         }
         self.orders.recent_fills.retain(|fill| !old(fill.at));
         self.orders.ghosts.retain(|_, at| !old(*at));
+        self.forget_old_groups();
     }
 
     /// Returns an order's intent as a fresh entry of the ledger in memory.

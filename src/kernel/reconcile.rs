@@ -111,7 +111,12 @@ impl Kernel {
         for order in orders {
             match self.match_label(&order.label) {
                 Match::Foreign => {}
-                Match::One(intent) => self.order_reported(intent, order, effects),
+                Match::One(intent) => {
+                    if self.is_ghost_of_unsent(intent, order) {
+                        self.set_latch_by_run(OpenPermissionReason::InventoryMismatchReconcileRequired);
+                    }
+                    self.order_reported(intent, order, effects);
+                }
                 Match::Unknown(hash) => {
                     self.ghost_order(hash, order, effects);
                     self.set_latch_by_run(OpenPermissionReason::InventoryMismatchReconcileRequired);

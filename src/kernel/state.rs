@@ -292,7 +292,7 @@ pub struct Group {
     pub last_closes: u32,
     /// True where any round used the hedge.
     pub hedged: bool,
-    /// Signed nano-coins of its fills that orders of Kill containment, which belong to no group, took back.
+    /// Signed nano-coins of its fills that orders of Kill containment, which are groups of their own, took back.
     pub neutralised_coins: i64,
     /// When it ended.
     pub ended_at: Option<TimeMs>,

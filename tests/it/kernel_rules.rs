@@ -7,10 +7,11 @@
 use drillfold_kernel::{
     effect::Note,
     event::{
-        Action, Boot, Certificate, Channel, CloseCause, Event, GroupProposal, LegProposal, MaintenanceWindow, OperatorCommand,
-        OutputQueue, Override, OwnTrade, Producer, Sample, SlotReading, Socket, TimeInForce, VenueOrder, VenueState,
+        Action, Boot, Certificate, Channel, CloseCause, Event, GroupProposal, LegProposal, MaintenanceWindow,
+        OperatorCommand, OutputQueue, Override, OwnTrade, Producer, Sample, SlotReading, Socket, TimeInForce,
+        VenueOrder, VenueState,
     },
-    registry::{F1CertState, ModeReason as M, OpenPermissionReason as C, RejectReason, RiskState},
+    registry::{F1CertState, ModeReason as M, OpenPermissionReason as C, RejectReason, RiskState, TradingMode},
     units::{InstrumentId, NANO, OrderId, PPM, Ppm, Price, Qty, Side, TimeMs, TradeId},
 };
 
@@ -22,6 +23,12 @@ const MISSING: M = M::ReduceonlyInputMissingOrStale;
 const EMERGENCY: M = M::ReduceonlyEmergencyReduceonlyActive;
 const SESSION: C = C::SessionTerminationReconcileRequired;
 
+/// Something done to a boot or a rig.
+type Change<T> = fn(&mut T);
+/// An event made for a moment.
+type At = fn(TimeMs) -> Event;
+
+/// An operator's incident reset of one Kill reason.
 fn reset(reason: M) -> Event {
     Event::OperatorCommanded(OperatorCommand::IncidentReset {
         token: reason.token().into(),
@@ -29,6 +36,7 @@ fn reset(reason: M) -> Event {
     })
 }
 
+/// A rig after a boot that differs from the healthy one.
 fn boots(change: impl FnOnce(&mut Boot)) -> Rig {
     let mut rig = Rig::down();
     let mut boot = healthy_boot(START);
@@ -81,7 +89,7 @@ fn nothing_is_heard_before_the_first_boot_and_after_a_crash() {
 #[test]
 fn at_413_each_missing_input_of_a_boot_blocks() {
     let none = Sample::default();
-    let cases: &[(&str, fn(&mut Boot), &[M])] = &[
+    let cases: &[(&str, Change<Boot>, &[M])] = &[
         ("mm_util", |boot| boot.margin.value = None, &[LATCHED, MISSING]),
         ("mm_util time", |boot| boot.margin.at = None, &[LATCHED, MISSING]),
         ("disk", |boot| boot.disk_primary.value = None, &[LATCHED, MISSING]),
@@ -93,11 +101,7 @@ fn at_413_each_missing_input_of_a_boot_blocks() {
         ("session flag", |boot| boot.session_flag_readable = false, &[LATCHED, MISSING]),
         ("session count", |boot| boot.session_count_readable = false, &[LATCHED, MISSING]),
         ("policy", |boot| boot.policy_generated_at = None, &[LATCHED, M::ReduceonlyPolicyStale, MISSING]),
-        (
-            "fees",
-            |boot| boot.fee_cached_at = None,
-            &[LATCHED, M::ReduceonlyFeeModelHardStale, DEGRADED, MISSING],
-        ),
+        ("fees", |boot| boot.fee_cached_at = None, &[LATCHED, M::ReduceonlyFeeModelHardStale, DEGRADED, MISSING]),
         ("drift", |boot| boot.drift_ms = None, &[LATCHED, DEGRADED]),
         ("certificate", |boot| boot.certificate = None, &[LATCHED, M::ReduceonlyF1CertInvalid]),
         ("cortex", |boot| boot.overrides[0] = None, &[LATCHED, M::ReduceonlyCortexForceReduceOnly]),
@@ -631,10 +635,7 @@ fn an_operator_kill_is_not_shed_by_a_crash() {
 
 #[test]
 fn a_damaged_ledger_or_slot_is_kill() {
-    for change in [
-        |boot: &mut Boot| boot.ledger_damaged = true,
-        |boot: &mut Boot| boot.slot = SlotReading::Damaged,
-    ] {
+    for change in [|boot: &mut Boot| boot.ledger_damaged = true, |boot: &mut Boot| boot.slot = SlotReading::Damaged] {
         let mut rig = boots(change);
         rig.shows(&[M::KillRiskstateKill]);
         rig.risk(RiskState::Kill);
@@ -718,7 +719,10 @@ fn an_unknown_token_is_kill_until_another_build_or_configuration() {
         unknown("KILL_NEVER_HEARD_OF"),
         unknown(""),
         unknown("kill_riskstate_kill"),
-        Event::OperatorCommanded(OperatorCommand::IncidentReset { token: "NOT_A_TOKEN".into(), incident_id: "I".into() }),
+        Event::OperatorCommanded(OperatorCommand::IncidentReset {
+            token: "NOT_A_TOKEN".into(),
+            incident_id: "I".into(),
+        }),
     ] {
         let mut rig = Rig::active();
         rig.tell(event);
@@ -1048,7 +1052,7 @@ fn bunker_survives_a_restart() {
 
 // ---- orders and groups ----
 
-fn leg(instrument: InstrumentId, side: Side, usd: i64) -> LegProposal {
+pub fn leg(instrument: InstrumentId, side: Side, usd: i64) -> LegProposal {
     let price = match side {
         Side::Buy => 100_001,
         Side::Sell => 99_999,
@@ -1064,7 +1068,7 @@ fn leg(instrument: InstrumentId, side: Side, usd: i64) -> LegProposal {
     }
 }
 
-fn group(group_id: &str, legs: Vec<LegProposal>) -> Event {
+pub fn group(group_id: &str, legs: Vec<LegProposal>) -> Event {
     Event::GroupProposed(GroupProposal {
         strategy_id: "strategy".into(),
         group_id: group_id.into(),
@@ -1099,7 +1103,9 @@ fn mixed_fill(rig: &mut Rig) {
     rig.wait(1000);
     let legs = pair(rig, "group0000001", 1000);
     let sent = rig.sent();
+    let usual = std::mem::replace(&mut rig.matching, Match::usual);
     rig.receive(&sent[0]);
+    rig.matching = usual;
     rig.fill(&legs[0], Qty(1000 * NANO));
     rig.shows(&[]);
     rig.forget_sent();
@@ -1137,6 +1143,22 @@ fn a_late_fill_of_a_flattened_group_is_containment_again() {
     rig.wait(59_000);
     rig.shows(&[EMERGENCY, DEGRADED]);
     assert!(rig.positions().is_empty());
+}
+
+#[test]
+fn at_118_containment_lasts_as_long_as_nobody_takes_its_orders() {
+    let mut rig = Rig::active();
+    rig.matching = |_| Match::Nothing;
+    mixed_fill(&mut rig);
+    rig.wait(80_000);
+    rig.shows(&[EMERGENCY, DEGRADED]);
+    assert!(rig.noted(|note| matches!(note, Note::RoundsExhausted(_))) > 0);
+    rig.matching = Match::usual;
+    rig.tell(Event::OperatorCommanded(OperatorCommand::ResumeContainment { group_id: "group0000001".into() }));
+    rig.wait(70_000);
+    rig.shows(&[EMERGENCY]);
+    rig.wait(250_000);
+    rig.shows(&[]);
 }
 
 #[test]
@@ -1214,12 +1236,10 @@ fn at_305_a_position_that_no_trade_explains_latches() {
     }
 }
 
-#[test]
-fn at_122_a_ghost_order_latches_until_it_is_gone() {
-    let mut rig = Rig::active();
-    rig.wait(1000);
-    rig.orders.push(VenueOrder {
-        order_id: OrderId(77),
+/// An open order with our label that the ledger does not know.
+fn ghost() -> VenueOrder {
+    VenueOrder {
+        order_id: OrderId(7_000_000),
         label: "s4:strategy:group0000009:0:00000000000000aa".into(),
         instrument: PERPETUAL,
         side: Side::Buy,
@@ -1228,11 +1248,34 @@ fn at_122_a_ghost_order_latches_until_it_is_gone() {
         filled: Qty::ZERO,
         reduce_only: false,
         state: VenueState::Open,
-    });
+    }
+}
+
+#[test]
+fn at_122_a_ghost_order_latches_until_it_is_gone() {
+    let mut rig = Rig::active();
+    rig.wait(1000);
+    rig.orders.push(ghost());
     rig.wait(6000);
     rig.latched(&[C::InventoryMismatchReconcileRequired]);
     rig.wait(30_000);
     rig.shows(&[]);
+}
+
+#[test]
+fn a_ghost_order_reported_on_the_socket_latches() {
+    let mut rig = Rig::active();
+    rig.orders.push(ghost());
+    rig.tell(Event::OrderUpdated(ghost()));
+    rig.latched(&[C::InventoryMismatchReconcileRequired]);
+    // What has ended, or is not ours, is none.
+    for order in
+        [VenueOrder { state: VenueState::Cancelled, ..ghost() }, VenueOrder { label: "by-hand".into(), ..ghost() }]
+    {
+        let mut rig = Rig::active();
+        rig.tell(Event::OrderUpdated(order));
+        rig.latched(&[]);
+    }
 }
 
 #[test]
@@ -1291,7 +1334,10 @@ fn at_921_a_label_too_long_degrades_until_a_later_run() {
     let mut rig = Rig::active();
     rig.wait(1000);
     rig.market_data();
-    rig.tell(group("a-group-id-that-is-much-longer-than-the-label-may-ever-become", vec![leg(PERPETUAL, Side::Buy, 1000)]));
+    rig.tell(group(
+        "a-group-id-that-is-much-longer-than-the-label-may-ever-become",
+        vec![leg(PERPETUAL, Side::Buy, 1000)],
+    ));
     rig.shows(&[DEGRADED]);
     assert_eq!(rig.refusals(), [RejectReason::LabelTooLong]);
     rig.wait(7000);
@@ -1342,21 +1388,208 @@ fn at_906_a_refused_enqueue_degrades_until_stable() {
     assert!(rig.status().wal_queue_enqueue_failures > 0);
 }
 
+// ---- small spaces, enumerated ----
+
+/// Makes one axis worse; returns the reasons of both tiers that this alone would give.
+fn worsen(rig: &mut Rig, axis: &str, level: u8) -> Vec<M> {
+    let now = rig.now;
+    match (axis, level) {
+        ("capital", 1) => {
+            rig.tell(Event::MarginSampled(sample(850_000, now)));
+            vec![M::ReduceonlyMarginMmUtilHigh]
+        }
+        ("capital", 2) => {
+            rig.tell(Event::MarginSampled(sample(950_000, now)));
+            vec![M::KillMarginMmUtilCritical]
+        }
+        ("market", 1) => {
+            rig.tell(Event::FrameHeard(Socket::Public));
+            vec![M::ReduceonlyBunkerModeActive]
+        }
+        ("system", 1) => {
+            rig.tell(Event::PolicyReceived { generated_at: Some(now.before(300_001)) });
+            vec![M::ReduceonlyPolicyStale]
+        }
+        ("system", 2) => {
+            rig.tell(Event::DiskSampled { primary: sample(920_000, now), secondary: sample(920_000, now) });
+            vec![M::KillDiskWatermarkKill]
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// The reasons of the winning tier, in registry order.
+fn winning(mut reasons: Vec<M>) -> Vec<M> {
+    reasons.sort_unstable();
+    reasons.dedup();
+    let tier = reasons.first().map(|reason| reason.tier());
+    reasons.retain(|reason| Some(reason.tier()) == tier);
+    reasons
+}
+
 #[test]
-fn explore() {
-    let mut rig = Rig::active();
-    rig.pass(1900);
-    let mut was = rig.status().bunker_mode_active;
-    for ms in [301, 69369, 16002,7863,5865,69301,9551, 5000] {
-        let mut left = ms;
-        while left > 0 {
-            let step = left.min(100);
-            left -= step;
-            rig.wait(step);
-            let is = rig.status().bunker_mode_active;
-            let reference = rig.reference.expected().unwrap().bunker_mode_active;
-            if is != was || is != reference { println!("+{} kernel {is} ref {reference}", rig.now.since(START)); was = is; }
+fn at_1048_1053_every_reachable_triple_of_axes() {
+    let mut modes = std::collections::BTreeMap::new();
+    for capital in 0..3 {
+        // BROKEN is reserved: nothing produces it.
+        for market in 0..2 {
+            for system in 0..3 {
+                let mut rig = Rig::active();
+                if market == 1 {
+                    rig.withhold(Feed::PrivateFrames);
+                    rig.wait(2500);
+                    rig.resume(Feed::PrivateFrames);
+                }
+                let mut reasons = worsen(&mut rig, "capital", capital);
+                reasons.extend(worsen(&mut rig, "market", market));
+                reasons.extend(worsen(&mut rig, "system", system));
+                rig.shows(&winning(reasons));
+                modes.insert([capital, market, system], rig.status().trading_mode);
+            }
         }
     }
-    for (seq, effect) in &rig.all { if seq.0 < 3 && !matches!(effect, drillfold_kernel::effect::Effect::KeepAlivePublic|drillfold_kernel::effect::Effect::KeepAlivePrivate) { println!("{seq:?} {effect:?}"); } }
+    for (a, better) in &modes {
+        for (b, worse) in &modes {
+            let nowhere_better = a.iter().zip(b).all(|(a, b)| a <= b);
+            assert!(!nowhere_better || better.index() <= worse.index(), "{a:?} {b:?}");
+        }
+    }
+    let count = |mode| modes.values().filter(|found| **found == mode).count();
+    assert_eq!([count(TradingMode::Active), count(TradingMode::ReduceOnly), count(TradingMode::Kill)], [1, 7, 10]);
+}
+
+#[test]
+fn at_417_every_subset_of_independent_reasons_is_listed_whole_and_in_order() {
+    let switches: &[(At, M)] = &[
+        (|now| Event::MarginSampled(sample(860_000, now)), M::ReduceonlyMarginMmUtilHigh),
+        (|_| Event::CertificateRead(None), M::ReduceonlyF1CertInvalid),
+        (|now| Event::PolicyReceived { generated_at: Some(now.before(300_001)) }, M::ReduceonlyPolicyStale),
+        (|_| Event::ClockDriftSampled { drift_ms: Some(51) }, DEGRADED),
+        (|_| Event::OperatorCommanded(OperatorCommand::EmergencyReduceOnly), EMERGENCY),
+        (
+            |_| Event::OverrideSampled { producer: Producer::Basis, signal: Override::ForceReduceOnly },
+            M::ReduceonlyCortexForceReduceOnly,
+        ),
+        (
+            |_| Event::FrameRejected { socket: Socket::Public, instrument: Some(FUTURE), channel: Channel::Book },
+            LATCHED,
+        ),
+        (|_| Event::TokenReported { subsystem: "s".into(), token: "?".into() }, M::KillCortexForceKill),
+        (|now| Event::MarginSampled(sample(960_000, now)), M::KillMarginMmUtilCritical),
+    ];
+    for subset in 0..1_usize << switches.len() {
+        let mut rig = Rig::active();
+        let mut reasons = Vec::new();
+        for (place, (event, reason)) in switches.iter().enumerate() {
+            if subset >> place & 1 == 1 {
+                rig.tell(event(rig.now));
+                reasons.push(*reason);
+            }
+        }
+        rig.shows(&winning(reasons));
+    }
+}
+
+#[test]
+fn at_212_403_every_subset_of_latch_codes_is_listed_in_order_and_clears() {
+    let switches: &[(Change<Rig>, C)] = &[
+        (|rig| rig.change_after_gap(PERPETUAL, 1), C::WsBookGapReconcileRequired),
+        (|rig| rig.trade_after_gap(FUTURE, 1), C::WsTradesGapReconcileRequired),
+        (|rig| rig.pass(3001), C::WsDataStaleReconcileRequired),
+        (|rig| rig.tell(Event::OrderUpdated(ghost())), C::InventoryMismatchReconcileRequired),
+        (|rig| rig.tell(Event::SocketClosed { socket: Socket::Private, cause: CloseCause::Lost }), SESSION),
+    ];
+    for subset in 0..1_usize << switches.len() {
+        let mut rig = Rig::active();
+        rig.wait(500);
+        let mut codes = Vec::new();
+        // The silence first: it must not find its own market data in the others.
+        for place in [2, 0, 1, 3, 4] {
+            let (set, code) = switches[place];
+            if subset >> place & 1 == 1 {
+                set(&mut rig);
+                codes.push(code);
+            }
+        }
+        codes.sort_unstable();
+        rig.latched(&codes);
+        assert_eq!(rig.status().connectivity_degraded, rig.status().bunker_mode_active || !codes.is_empty());
+        rig.wait(80_000);
+        rig.latched(&[]);
+    }
+}
+
+/// A rig that is long 1000 USD of the perpetual, all of it known.
+fn long() -> Rig {
+    let mut rig = Rig::active();
+    rig.wait(1000);
+    rig.market_data();
+    rig.tell(group("group0000001", vec![leg(PERPETUAL, Side::Buy, 1000)]));
+    let label = rig.sent()[0].label.clone();
+    rig.answer_all();
+    rig.fill(&label, Qty(1000 * NANO));
+    rig.wait(1000);
+    rig.market_data();
+    rig
+}
+
+#[test]
+fn at_010_229_1049_open_never_and_close_always_outside_active() {
+    let blocks: &[(Change<Rig>, RejectReason)] = &[
+        (|rig| rig.tell(Event::ClockDriftSampled { drift_ms: None }), RejectReason::TradingModeForbids),
+        (|rig| rig.tell(Event::CertificateRead(None)), RejectReason::TradingModeForbids),
+        (|rig| rig.change_after_gap(FUTURE, 1), RejectReason::OpenPermissionLatched),
+        (
+            |rig| rig.tell(Event::OperatorCommanded(OperatorCommand::EmergencyReduceOnly)),
+            RejectReason::TradingModeForbids,
+        ),
+        (|rig| rig.tell(Event::OperatorCommanded(OperatorCommand::Kill)), RejectReason::TradingModeForbids),
+        (|rig| rig.tell(Event::LimiterSampled { credits: 0 }), RejectReason::RateLimitBrownout),
+    ];
+    for (block, code) in blocks {
+        let mut rig = long();
+        rig.matching = |_| Match::Rest;
+        block(&mut rig);
+        rig.forget_sent();
+        for (action, reduce_only) in [(Action::Place, None), (Action::Place, Some(false)), (Action::Unknown, None)] {
+            let mut open = leg(PERPETUAL, Side::Buy, 500);
+            (open.action, open.reduce_only) = (action, reduce_only);
+            rig.tell(group("group0000002", vec![open]));
+            assert_eq!(rig.refusals().last(), Some(code));
+            assert_eq!(rig.sent(), [], "{code:?}");
+        }
+        let mut close = leg(PERPETUAL, Side::Sell, 500);
+        (close.action, close.reduce_only) = (Action::Close, Some(true));
+        rig.tell(group("group0000003", vec![close]));
+        assert_eq!(rig.sent().len(), 1, "{code:?} {:?}", rig.effects);
+        assert!(rig.sent()[0].reduce_only);
+    }
+}
+
+#[test]
+fn at_421_a_close_needs_a_usable_book() {
+    let mut rig = long();
+    rig.pass(1001);
+    let mut close = leg(PERPETUAL, Side::Sell, 500);
+    (close.action, close.reduce_only) = (Action::Close, Some(true));
+    rig.tell(group("group0000003", vec![close]));
+    assert_eq!(rig.sent(), []);
+    assert_eq!(rig.refusals(), [RejectReason::LiquidityGateNoL2]);
+}
+
+#[test]
+fn at_1065_orders_without_reduce_only_are_cancelled_outside_active() {
+    let mut rig = long();
+    rig.tell(group("group0000002", vec![leg(PERPETUAL, Side::Buy, 500)]));
+    let open = rig.sent()[0].label.clone();
+    let mut close = leg(PERPETUAL, Side::Sell, 500);
+    (close.action, close.reduce_only) = (Action::Close, Some(true));
+    rig.tell(group("group0000003", vec![close]));
+    let kept = rig.sent()[1].label.clone();
+    rig.answer_all();
+    rig.tell(Event::ClockDriftSampled { drift_ms: None });
+    rig.wait(1000);
+    let state = |label: &str| rig.orders.iter().find(|order| order.label == label).map(|order| order.state);
+    assert_eq!(state(&open), Some(VenueState::Cancelled));
+    assert_eq!(state(&kept), Some(VenueState::Open));
 }

@@ -1,6 +1,19 @@
 //! The integration tests: one binary, one module a subject.
 
+mod bad_scenarios;
+mod containment_prices;
+mod determinism;
+mod flips;
 mod kernel_rules;
+mod planted;
+mod project;
 mod prop_sequences;
 mod reference;
+mod reference_runs;
+mod registry_build;
+mod replay;
 mod rig;
+mod seeds;
+mod tidy;
+mod validator;
+mod vectors;

@@ -26,9 +26,8 @@ use drillfold_kernel::{
 use ModeReason as M;
 use OpenPermissionReason as C;
 
-/// What `/status` must say. Field names follow the status keys.
+/// What `/status` must say; each field is the status key of its name.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "each field is the status key of its name")]
 pub struct Expected {
     pub trading_mode: TradingMode,
     pub risk_state: RiskState,
@@ -105,7 +104,9 @@ impl Reading {
     /// Takes a sample; tells whether it was usable.
     fn take(&mut self, sample: Sample) -> bool {
         match (sample.value, sample.at) {
-            (Some(value), Some(at)) if (0..=PPM).contains(&value.0) => *self = Self { good: Some((value, at)), unusable: false },
+            (Some(value), Some(at)) if (0..=PPM).contains(&value.0) => {
+                *self = Self { good: Some((value, at)), unusable: false }
+            }
             _ => self.unusable = true,
         }
         !self.unusable
@@ -330,7 +331,7 @@ impl Process {
             bunker: slot.bunker,
             calm_since: None,
             positions: BTreeMap::new(),
-            positions_known: std::env::var("KNOWN").is_ok(),
+            positions_known: false,
             own_trades: BTreeSet::new(),
             intents: BTreeMap::new(),
             groups: BTreeMap::new(),
@@ -360,7 +361,9 @@ impl Process {
         for record in &boot.ledger {
             process.remember(record);
         }
-        // The ledger's groups in containment raise the emergency again.
+        // Only groups that are in containment where the ledger ends raise cause and emergency again.
+        process.emergency = slot.emergency_triggered_at;
+        process.contained_last = None;
         if process.in_containment() {
             process.emergency = Some(started.at);
         }
@@ -422,23 +425,27 @@ impl Process {
             .map(|(request, _)| *request)
             .collect();
         for request in overdue {
-            if let Some((_, sent)) = self.requests.remove(&request) {
-                self.outcomes.push((sent, false));
-            }
+            self.requests.remove(&request);
+            self.outcomes.push((now, false));
         }
         // One evaluation a second since the boot, those of a long gap one by one.
+        let mut slow = self.p95(now).is_none_or(|ms| ms > config.http_p95_limit_ms);
         while now.since(self.started.at) >= (self.evaluated + 1) * 1000 {
             self.evaluated += 1;
             let moment = self.started.at.after(self.evaluated * 1000);
-            let slow = self.p95(moment).is_none_or(|ms| ms > config.http_p95_limit_ms);
-            self.slow_evaluations = if slow { self.slow_evaluations + 1 } else { 0 };
+            let breached = self.p95(moment).is_none_or(|ms| ms > config.http_p95_limit_ms);
+            self.slow_evaluations = if breached { self.slow_evaluations + 1 } else { 0 };
+            slow |= breached;
         }
+        // What is older than every window serves nothing more.
+        self.round_trips.retain(|(at, _)| now.since(*at) <= 60_000);
+        self.outcomes.retain(|(at, _)| now.since(*at) <= 60_000);
         let breach_that_enters = self.p95(now).is_none()
             || self.slow_evaluations >= config.http_p95_consecutive_windows
             || self.frames.iter().any(|last| now.since(*last) > config.bunker_jitter_threshold_ms)
             || self.timeouts_over_limit(now);
-        // Room: a single slow evaluation does not enter, but it breaks the calm that leaves.
-        let breach = breach_that_enters || self.slow_evaluations > 0;
+        // Room: what enters needs three evaluations; the calm that leaves is broken by any moment above the limit.
+        let breach = breach_that_enters || slow;
         self.bunker |= breach_that_enters;
         if breach {
             self.calm_since = None;
@@ -463,12 +470,11 @@ impl Process {
         rank.checked_sub(1).map(|place| window[place])
     }
 
-    /// More time-outs than the limit's share of the requests sent in the last 60 s, or no such request.
-    /// Room: a request belongs to the moment it was sent; one that waits for its answer is not late yet.
+    /// More time-outs than the limit's share of the requests that ended in the last 60 s, or no such request.
+    /// Room: a request belongs to the moment its outcome is known, and its answer after the time-out is no second one.
     fn timeouts_over_limit(&self, now: TimeMs) -> bool {
-        let waiting = self.requests.values().map(|(_, sent)| (*sent, true));
-        let all = self.outcomes.iter().copied().chain(waiting);
-        let window: Vec<bool> = all.filter(|(at, _)| now.since(*at) <= 60_000).map(|(_, in_time)| in_time).collect();
+        let window: Vec<bool> =
+            self.outcomes.iter().filter(|(at, _)| now.since(*at) <= 60_000).map(|(_, in_time)| *in_time).collect();
         let late = window.iter().filter(|answered| !**answered).count() as i64;
         window.is_empty() || late * PPM > self.boot.config.request_timeout_rate_limit * window.len() as i64
     }
@@ -556,13 +562,13 @@ impl Process {
         }
         let now = self.now.at;
         let config = &self.boot.config;
-        // Room: "fresh" is within the stricter watchdog limit.
+        // "Fresh" as the registry uses it for the unconfirmed watchdog: no older than the Kill's own limit.
         let alive = [self.heartbeat, self.tick]
             .into_iter()
-            .all(|last| last.is_some_and(|at| now.since(at) <= seconds(config.watchdog_reduceonly_s)));
-        let disks_good = [self.primary, self.secondary].iter().all(|disk| {
-            disk.fresh(now, config.disk_used_max_age_ms) && disk.shown().0.0 < config.disk_kill_pct
-        });
+            .all(|last| last.is_some_and(|at| now.since(at) <= seconds(config.watchdog_kill_s)));
+        let disks_good = [self.primary, self.secondary]
+            .iter()
+            .all(|disk| disk.fresh(now, config.disk_used_max_age_ms) && disk.shown().0.0 < config.disk_kill_pct);
         let session = self.session_kill_confirmed();
         let forced = self.effective_override() == Override::ForceKill;
         self.held.retain(|held| {
@@ -712,15 +718,15 @@ impl Process {
             Event::OwnTraded(trades) => trades.iter().for_each(|trade| self.own_trade(trade)),
             Event::RestAnswered { request, round_trip_ms, answer, .. } => {
                 self.round_trips.push((self.now.at, *round_trip_ms));
-                if let Some((query, sent)) = self.requests.remove(request) {
-                    self.outcomes.push((sent, true));
+                if let Some((query, _)) = self.requests.remove(request) {
+                    self.outcomes.push((self.now.at, true));
                     self.answered(&query, answer);
                 }
             }
             Event::RestRefused { request, code, round_trip_ms } => {
                 self.round_trips.push((self.now.at, *round_trip_ms));
-                if let Some((_, sent)) = self.requests.remove(request) {
-                    self.outcomes.push((sent, true));
+                if self.requests.remove(request).is_some() {
+                    self.outcomes.push((self.now.at, true));
                 }
                 if *code == 429 {
                     self.rate_limited.push(self.now.at);
@@ -918,13 +924,17 @@ impl Process {
 
     fn containment_began(&mut self, before: bool) {
         if !before && self.in_containment() {
+            // Even where the same event ends it.
+            self.contained_last = Some(self.now.at);
             self.emergency = Some(self.now.at);
         }
     }
 
     fn answered(&mut self, query: &RestQuery, answer: &RestAnswer) {
         match (query, answer) {
-            (RestQuery::OpenOrders, RestAnswer::OpenOrders(orders)) => orders.iter().for_each(|order| self.venue_order(order)),
+            (RestQuery::OpenOrders, RestAnswer::OpenOrders(orders)) => {
+                orders.iter().for_each(|order| self.venue_order(order))
+            }
             // Room: positions are known from the first answer of the venue on; open orders were asked for before them.
             (RestQuery::Positions, RestAnswer::Positions(_)) => self.positions_known = true,
             (RestQuery::OwnTrades { .. }, RestAnswer::OwnTrades(trades)) => {
@@ -945,7 +955,9 @@ impl Process {
                     None => {}
                 }
             }
-            (RestQuery::RecentTrades(id), RestAnswer::RecentTrades { instrument, trades: pulled }) if id == instrument => {
+            (RestQuery::RecentTrades(id), RestAnswer::RecentTrades { instrument, trades: pulled })
+                if id == instrument =>
+            {
                 if let Some(trades) = self.trades.get_mut(id) {
                     let newest = pulled.iter().map(|trade| trade.trade_seq).max().unwrap_or(0);
                     if let Some(seen) = trades.hole.take() {
@@ -999,6 +1011,7 @@ impl Process {
 
     fn carried_out(&mut self, effects: &[Effect], enqueue_failures: u64) {
         let latch_was_clear = self.codes.is_empty();
+        let config = self.boot.config.clone();
         for effect in effects {
             self.order += 1;
             match effect {
@@ -1017,6 +1030,15 @@ impl Process {
                         self.label_cause = Some(self.order);
                     }
                     RejectReason::InventorySkewDeltaLimitMissing => self.unconfigured_limit = true,
+                    // A gate refuses by its own code; without its limit that is the cause as well.
+                    RejectReason::GlobalExposureBudgetExceeded if config.portfolio_exposure_limit.is_none() => {
+                        self.unconfigured_limit = true;
+                    }
+                    RejectReason::NetEdgeInputMissing | RejectReason::NetEdgeTooLow
+                        if config.min_edge_usd.is_none() =>
+                    {
+                        self.unconfigured_limit = true;
+                    }
                     // The guard over public trades found them too old: the latch was clear and refuses all the same.
                     RejectReason::OpenPermissionLatched
                         if latch_was_clear && refusal.class == Some(IntentClass::Open) =>
