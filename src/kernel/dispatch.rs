@@ -434,7 +434,7 @@ impl Kernel {
 
     /// The planted breakage: sends everything the ledger of the last boot shows sent a second time.
     fn resend_planted(&mut self, effects: &mut Vec<Effect>) {
-        self.orders.boot_run_ended = false;
+        let stamp = self.core.stamp;
         let again: Vec<IntentHash> = self
             .orders
             .intents
@@ -444,6 +444,9 @@ impl Kernel {
             .collect();
         for intent in again {
             self.place(intent, effects);
+            if let Some(order) = self.orders.intents.get_mut(&intent) {
+                order.sent = Some(stamp);
+            }
         }
     }
 
