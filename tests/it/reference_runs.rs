@@ -4,7 +4,8 @@ use drillfold::{judge::run::run_watched, scenario::model::Scenario};
 
 use crate::{
     project::{all_scenarios, in_parallel, recording_of},
-    reference::{Expected, Reference},
+    reference::Reference,
+    rig::published,
 };
 
 /// Seeds beside each scenario's own; enough to meet other orders of events in every drill.
@@ -32,29 +33,7 @@ fn compare(scenario: &Scenario) -> u64 {
         let status = folder.kernel().status();
         let failures = status.as_ref().map_or(0, |status| status.wal_queue_enqueue_failures);
         reference.observe(seq, folder.at(), event, folder.effects(), failures);
-        let found = status.map(|status| Expected {
-            trading_mode: status.trading_mode,
-            risk_state: status.risk_state,
-            bunker_mode_active: status.bunker_mode_active,
-            connectivity_degraded: status.connectivity_degraded,
-            mode_reasons: status.mode_reasons,
-            open_permission_reason_codes: status.open_permission_reason_codes,
-            policy_age_sec: status.policy_age_sec,
-            last_policy_update_ts: status.last_policy_update_ts,
-            f1_cert_state: status.f1_cert_state,
-            f1_cert_expires_at: status.f1_cert_expires_at,
-            disk_used_pct: status.disk_used_pct,
-            disk_used_last_update_ts_ms: status.disk_used_last_update_ts_ms,
-            disk_used_pct_secondary: status.disk_used_pct_secondary,
-            disk_used_secondary_last_update_ts_ms: status.disk_used_secondary_last_update_ts_ms,
-            mm_util: status.mm_util,
-            mm_util_last_update_ts_ms: status.mm_util_last_update_ts_ms,
-            loop_tick_last_ts_ms: status.loop_tick_last_ts_ms,
-            wal_queue_depth: status.wal_queue_depth,
-            rate_limited_count_5m: status.rate_limited_count_5m,
-            terminations_count_5m: status.terminations_count_5m,
-            ws_event_lag_ms: status.ws_event_lag_ms,
-        });
+        let found = status.as_ref().map(published);
         assert_eq!(reference.expected(), found, "{name} seed {} after event {}: {event:?}", scenario.seed, seq.0);
         at_event = seq.0;
     });
