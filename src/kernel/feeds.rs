@@ -113,13 +113,8 @@ impl Kernel {
 
     /// Trips on silence and keeps the watches that clearing conditions read.
     pub(crate) fn advance_feeds(&mut self, effects: &mut Vec<Effect>) {
-        let now = self.now();
+        self.follow_lag();
         let lag = self.market_data_lag_ms();
-        if lag <= self.config().ws_stale_clear_lag_ms {
-            self.feeds.lag_calm_since = self.feeds.lag_calm_since.or(Some(now));
-        } else {
-            self.feeds.lag_calm_since = None;
-        }
         let threshold = self.config().ws_stale_threshold_ms;
         let late = if planted::broken(Rule::StaleBoundary) { lag >= threshold } else { lag > threshold };
         let active = self.feeds.payload_since_subscription && lag <= self.config().ws_zombie_activity_window_ms;
@@ -131,6 +126,12 @@ impl Kernel {
         }
         self.repeat_resubscriptions(effects);
         self.repeat_pulls(effects);
+    }
+
+    /// Keeps since when the lag has been within what the staleness code clears at.
+    fn follow_lag(&mut self) {
+        let calm = self.market_data_lag_ms() <= self.config().ws_stale_clear_lag_ms;
+        self.feeds.lag_calm_since = calm.then(|| self.feeds.lag_calm_since.unwrap_or_else(|| self.now()));
     }
 
     /// A resubscription whose snapshot does not come is repeated.
@@ -175,6 +176,7 @@ impl Kernel {
         let now = self.now();
         self.feeds.last_payload_at = Some(now);
         self.feeds.payload_since_subscription = true;
+        self.follow_lag();
         if self.feeds.silent {
             // The silence is one occurrence and ends here: only a run begun from now on can clear its code.
             self.feeds.silent = false;

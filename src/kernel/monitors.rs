@@ -69,13 +69,12 @@ impl Band {
 }
 
 impl Bunker {
-    /// Returns the 95th percentile (nearest rank) of the round trips of the last 30 s; `None` without any.
-    pub(crate) fn http_p95_ms(&self, now: TimeMs) -> Option<i64> {
-        const WINDOW_MS: i64 = 30_000;
+    /// Returns the 95th percentile (nearest rank) of the round trips of the 30 s before `moment`; `None` without any.
+    pub(crate) fn http_p95_ms(&self, moment: TimeMs) -> Option<i64> {
         let mut trips: Vec<i64> = self
             .requests
             .iter()
-            .filter(|request| now.since(request.at) <= WINDOW_MS)
+            .filter(|request| moment.since(request.at) <= P95_WINDOW_MS)
             .filter_map(|request| request.round_trip_ms)
             .collect();
         trips.sort_unstable();
@@ -83,17 +82,57 @@ impl Bunker {
         trips.get(rank.saturating_sub(1)).copied()
     }
 
-    /// Returns time-outs and requests of the last 60 s.
-    fn timeouts(&self, now: TimeMs) -> (i64, i64) {
-        let within = |request: &&EndedRequest| request.counts && now.since(request.at) <= TIMEOUT_WINDOW_MS;
-        self.requests.iter().filter(within).fold((0, 0), |(lost, all): (i64, i64), request| {
-            (lost.saturating_add(i64::from(request.round_trip_ms.is_none())), all.saturating_add(1))
-        })
+    /// Evaluates the p95 at each whole second that has passed.
+    fn evaluate(&mut self, now: TimeMs, limit_ms: i64) {
+        let due = now.since(self.evaluated_at).checked_div(SECOND_MS).unwrap_or(0);
+        // Evaluations of a long gap see empty windows; the last of them tell as much as all.
+        let passed_over = due.saturating_sub(EVALUATIONS_AT_ONCE).max(0);
+        self.evaluated_at = self.evaluated_at.after(passed_over.saturating_mul(SECOND_MS));
+        for _ in passed_over..due {
+            self.evaluated_at = self.evaluated_at.after(SECOND_MS);
+            let within = self.http_p95_ms(self.evaluated_at).is_some_and(|p95| p95 <= limit_ms);
+            self.breaches = if within { 0 } else { self.breaches.saturating_add(1) };
+        }
+    }
+
+    /// Takes a request that ended.
+    fn push(&mut self, request: EndedRequest) {
+        self.counted = self.counted.saturating_add(u32::from(request.counts));
+        self.timed_out = self.timed_out.saturating_add(u32::from(request.is_timeout()));
+        self.requests.push_back(request);
+    }
+
+    /// Drops what has left every window.
+    fn forget(&mut self, now: TimeMs) {
+        let old = |request: &EndedRequest| now.since(request.at) > TIMEOUT_WINDOW_MS;
+        while let Some(request) = self.requests.front().copied().filter(old) {
+            self.requests.pop_front();
+            self.counted = self.counted.saturating_sub(u32::from(request.counts));
+            self.timed_out = self.timed_out.saturating_sub(u32::from(request.is_timeout()));
+        }
+    }
+
+    /// True where a window holds no request.
+    fn is_unknown(&self, now: TimeMs) -> bool {
+        let answered = self.requests.iter().rfind(|request| request.round_trip_ms.is_some());
+        self.counted == 0 || answered.is_none_or(|request| now.since(request.at) > P95_WINDOW_MS)
     }
 }
 
+impl EndedRequest {
+    fn is_timeout(&self) -> bool {
+        self.counts && self.round_trip_ms.is_none()
+    }
+}
+
+/// Window of the round trips' percentile.
+const P95_WINDOW_MS: i64 = 30_000;
 /// Window of the request time-out rate.
 const TIMEOUT_WINDOW_MS: i64 = 60_000;
+/// Between two evaluations of the percentile.
+const SECOND_MS: i64 = 1000;
+/// More evaluations than this in one event would see nothing but empty windows.
+const EVALUATIONS_AT_ONCE: i64 = 64;
 
 impl Kernel {
     /// Takes a host sample.
@@ -118,7 +157,12 @@ impl Kernel {
                     *slot = Some(*signal);
                 }
             }
-            Event::MaintenanceAnnounced(window) => monitors.maintenance = *window,
+            Event::MaintenanceAnnounced(window) => {
+                // What ended before it left the announcements was not withdrawn.
+                let ended = monitors.maintenance.map(|old| old.ends_at).filter(|end| now > *end);
+                monitors.maintenance_ended = monitors.maintenance_ended.max(ended);
+                monitors.maintenance = *window;
+            }
             Event::LimitsFetched { succeeded } => {
                 if *succeeded {
                     monitors.limits_failures.clear();
@@ -199,28 +243,16 @@ impl Kernel {
         let lag = self.transport_lag_ms();
         let config = &self.core.config;
         let bunker = &mut self.monitors.bunker;
-        while bunker.requests.front().is_some_and(|request| now.since(request.at) > TIMEOUT_WINDOW_MS) {
-            bunker.requests.pop_front();
-        }
-        let p95 = bunker.http_p95_ms(now);
-        let elapsed = now.since(bunker.evaluated_at);
-        if elapsed >= 1000 {
-            let rest = elapsed.checked_rem(1000).unwrap_or(0);
-            bunker.evaluated_at = now.before(rest);
-            // A gap of several seconds counts as as many evaluations of the same window.
-            let rounds = u32::try_from(elapsed.saturating_sub(rest).checked_div(1000).unwrap_or(1)).unwrap_or(u32::MAX);
-            bunker.breaches = match p95 {
-                Some(p95) if p95 > config.http_p95_limit_ms => bunker.breaches.saturating_add(rounds),
-                _ => 0,
-            };
-        }
-        let (lost, all) = bunker.timeouts(now);
-        let timeouts_high = lost.saturating_mul(PPM) > all.saturating_mul(config.request_timeout_rate_limit);
+        bunker.evaluate(now, config.http_p95_limit_ms);
+        bunker.forget(now);
+        let timeouts_high = i64::from(bunker.timed_out).saturating_mul(PPM)
+            > i64::from(bunker.counted).saturating_mul(config.request_timeout_rate_limit);
         let lag_high = lag.is_none_or(|lag| lag > config.bunker_jitter_threshold_ms);
-        let unknown = p95.is_none() || all == 0;
-        let enters =
-            i64::from(bunker.breaches) >= config.http_p95_consecutive_windows || lag_high || timeouts_high || unknown;
-        let calm = !enters && p95.is_some_and(|p95| p95 <= config.http_p95_limit_ms);
+        let enters = i64::from(bunker.breaches) >= config.http_p95_consecutive_windows
+            || lag_high
+            || timeouts_high
+            || bunker.is_unknown(now);
+        let calm = !enters && bunker.breaches == 0;
         if enters {
             bunker.on = true;
         }
@@ -243,7 +275,7 @@ impl Kernel {
             return;
         }
         let at = self.now();
-        self.monitors.bunker.requests.push_back(EndedRequest { at, round_trip_ms, counts });
+        self.monitors.bunker.push(EndedRequest { at, round_trip_ms, counts });
     }
 
     /// Brings every cause of the risk state in line with its condition.
@@ -253,15 +285,13 @@ impl Kernel {
         let config = &self.core.config;
         let monitors = &mut self.monitors;
 
-        match monitors.maintenance {
-            None => monitors.settle(Cause::Maintenance),
-            Some(window) => {
-                let near = now >= window.starts_at.before(seconds(config.maintenance_lead_s));
-                let over = now > window.ends_at
-                    && self.session.reconcile.last_success.is_some_and(|(started, _)| started.at > window.ends_at);
-                monitors.set_cause(Cause::Maintenance, near && !over, stamp);
-            }
-        }
+        let last_run = self.session.reconcile.last_success.map(|(started, _)| started.at);
+        monitors.maintenance_ended = monitors.maintenance_ended.filter(|end| last_run.is_none_or(|run| run <= *end));
+        let announced = monitors.maintenance.is_some_and(|window| {
+            now >= window.starts_at.before(seconds(config.maintenance_lead_s))
+                && last_run.is_none_or(|run| run <= window.ends_at)
+        });
+        monitors.set_cause(Cause::Maintenance, announced || monitors.maintenance_ended.is_some(), stamp);
         let clean =
             self.groups.clean_since.is_some_and(|since| now.since(since) >= seconds(config.containment_clean_s));
         if clean {

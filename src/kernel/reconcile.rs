@@ -261,9 +261,10 @@ impl Kernel {
         if self.monitors.cause(Cause::Label).is_some_and(|arose| arose.seq <= run.started.seq) {
             self.monitors.settle(Cause::Label);
         }
+        let begun_after = self.monitors.reauthenticated_at.is_none_or(|seq| run.started.seq >= seq);
         for latch in &mut self.monitors.kill_latches {
-            if latch.reason == ModeReason::KillRateLimitSessionTermination && run.started.at >= latch.raised_at {
-                latch.reconciled = true;
+            if latch.reason == ModeReason::KillRateLimitSessionTermination && latch.reauthenticated {
+                latch.reconciled |= begun_after;
             }
         }
     }

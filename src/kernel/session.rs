@@ -177,9 +177,11 @@ impl Kernel {
         self.session.active = true;
         self.session.termination_counted = false;
         self.session.backoff_ms = 0;
+        let seq = self.core.stamp.seq;
         for latch in &mut self.monitors.kill_latches {
-            if latch.reason == ModeReason::KillRateLimitSessionTermination {
+            if latch.reason == ModeReason::KillRateLimitSessionTermination && !latch.reauthenticated {
                 latch.reauthenticated = true;
+                self.monitors.reauthenticated_at = Some(seq);
             }
         }
         self.ask_run();

@@ -485,14 +485,18 @@ pub struct Band {
 pub struct Bunker {
     /// True in bunker mode.
     pub on: bool,
-    /// Consecutive one-second evaluations over the p95 limit.
+    /// Consecutive one-second evaluations with the p95 over its limit or unknown; zero where the last was within it.
     pub breaches: u32,
-    /// Last evaluation.
+    /// The last evaluation's whole second since the boot.
     pub evaluated_at: TimeMs,
     /// Since when all metrics have been within their limits.
     pub calm_since: Option<TimeMs>,
     /// REST requests that ended within the last 60 s.
     pub requests: VecDeque<EndedRequest>,
+    /// How many of them count for the time-out rate.
+    pub counted: u32,
+    /// How many of these timed out.
+    pub timed_out: u32,
 }
 
 /// A REST request that ended.
@@ -531,6 +535,8 @@ pub struct Monitors {
     pub overrides: [Option<Override>; 3],
     /// Announced maintenance.
     pub maintenance: Option<MaintenanceWindow>,
+    /// The latest end of a maintenance that ended and is announced no more; a run begun after it is owed until one succeeds.
+    pub maintenance_ended: Option<TimeMs>,
     /// Times of consecutive limits-fetch failures.
     pub limits_failures: Vec<TimeMs>,
     /// Which output queues are full.
@@ -551,6 +557,8 @@ pub struct Monitors {
     pub causes: [Option<Stamp>; Cause::ALL.len()],
     /// Latched Kill reasons.
     pub kill_latches: Vec<KillLatch>,
+    /// The first authentication since KILL_RATE_LIMIT_SESSION_TERMINATION was raised; `None` where none was in this process.
+    pub reauthenticated_at: Option<Seq>,
 }
 
 /// A cause of the risk state. Source: kernel contract section 2, risk state.

@@ -671,6 +671,32 @@ fn at_232_maintenance_lead_is_inclusive_and_ends_by_a_run() {
     assert!(rig.status().risk_state != RiskState::Maintenance);
 }
 
+#[test]
+fn a_maintenance_that_ended_owes_a_run_however_late_or_short_it_was_announced() {
+    let maintenance = M::ReduceonlyRiskstateMaintenance;
+    let mut rig = Rig::active();
+    let announce = |rig: &mut Rig, from: i64, to: i64| {
+        let window = MaintenanceWindow { starts_at: rig.now.after(from), ends_at: rig.now.after(to) };
+        rig.tell(Event::MaintenanceAnnounced(Some(window)));
+    };
+    let ended_by_a_run = |rig: &mut Rig| {
+        rig.shows(&[maintenance]);
+        rig.wait(10_000);
+        rig.shows(&[]);
+    };
+    // Told only after its end.
+    announce(&mut rig, -20_000, -1);
+    ended_by_a_run(&mut rig);
+    // No longer announced after its end, or another announced in its place.
+    for next in [None, Some(MaintenanceWindow { starts_at: START.after(90_000_000), ends_at: START.after(90_060_000) })]
+    {
+        announce(&mut rig, -20_000, 1);
+        rig.pass(2);
+        rig.tell(Event::MaintenanceAnnounced(next));
+        ended_by_a_run(&mut rig);
+    }
+}
+
 // ---- overrides and tokens ----
 
 #[test]
@@ -815,6 +841,23 @@ fn at_1068_346_the_third_termination_in_five_minutes_is_kill() {
     rig.shows(&[kill]);
     rig.tell(reset(kill));
     assert!(!rig.status().mode_reasons.contains(&kill));
+}
+
+/// The run that a gap of trades begins while the session is down ends after the session is back: it proves nothing about
+/// what happened in between. The reference, asked after every event, knows that.
+#[test]
+fn a_run_begun_before_the_new_session_releases_no_rate_limit_kill() {
+    let kill = M::KillRateLimitSessionTermination;
+    let mut rig = Rig::active();
+    rig.tell(Event::VenueErrored { code: 10028 });
+    rig.tell(Event::AuthenticationRefused { code: 10028 });
+    rig.wait(2000);
+    rig.tell(Event::VenueErrored { code: 10028 });
+    rig.tell(reset(kill));
+    rig.wait(301);
+    rig.trade_after_gap(FUTURE, 1);
+    rig.wait(1000);
+    rig.shows(&[]);
 }
 
 #[test]

@@ -210,7 +210,8 @@ struct Process {
     ledger_damaged: bool,
     emergency: Option<TimeMs>,
     maintenance: Option<MaintenanceWindow>,
-    maintenance_active: bool,
+    maintenances_ended: Vec<TimeMs>,
+    last_run: Option<TimeMs>,
 
     codes: BTreeMap<OpenPermissionReason, Stamp>,
     run: Option<Run>,
@@ -305,7 +306,8 @@ impl Process {
             ledger_damaged: boot.ledger_damaged || boot.slot == SlotReading::Damaged,
             emergency: slot.emergency_triggered_at,
             maintenance: None,
-            maintenance_active: false,
+            maintenances_ended: Vec::new(),
+            last_run: None,
             codes: BTreeMap::from([(C::RestartReconcileRequired, started)]),
             run: None,
             authenticated: None,
@@ -429,13 +431,11 @@ impl Process {
             self.outcomes.push((now, false));
         }
         // One evaluation a second since the boot, those of a long gap one by one.
-        let mut slow = self.p95(now).is_none_or(|ms| ms > config.http_p95_limit_ms);
         while now.since(self.started.at) >= (self.evaluated + 1) * 1000 {
             self.evaluated += 1;
             let moment = self.started.at.after(self.evaluated * 1000);
             let breached = self.p95(moment).is_none_or(|ms| ms > config.http_p95_limit_ms);
             self.slow_evaluations = if breached { self.slow_evaluations + 1 } else { 0 };
-            slow |= breached;
         }
         // What is older than every window serves nothing more.
         self.round_trips.retain(|(at, _)| now.since(*at) <= 60_000);
@@ -444,8 +444,8 @@ impl Process {
             || self.slow_evaluations >= config.http_p95_consecutive_windows
             || self.frames.iter().any(|last| now.since(*last) > config.bunker_jitter_threshold_ms)
             || self.timeouts_over_limit(now);
-        // Room: what enters needs three evaluations; the calm that leaves is broken by any moment above the limit.
-        let breach = breach_that_enters || slow;
+        // Room: what enters needs three evaluations; the calm that leaves is broken by one of them.
+        let breach = breach_that_enters || self.slow_evaluations > 0;
         self.bunker |= breach_that_enters;
         if breach {
             self.calm_since = None;
@@ -536,9 +536,6 @@ impl Process {
             self.contained_last = Some(self.now.at);
         } else if self.contained_last.is_some_and(|last| self.age(last) >= seconds(config.containment_clean_s)) {
             self.contained_last = None;
-        }
-        if let Some(window) = self.maintenance {
-            self.maintenance_active |= window.starts_at.since(self.now.at) <= seconds(config.maintenance_lead_s);
         }
     }
 
@@ -779,20 +776,18 @@ impl Process {
 
     fn announce(&mut self, window: Option<MaintenanceWindow>) {
         // Room: after a window's end "none" is no withdrawal; the run is still owed.
-        let over = self.maintenance.is_some_and(|old| self.now.at >= old.ends_at);
-        match window {
-            Some(window) if window.ends_at > self.now.at => {
-                if !over {
-                    self.maintenance_active = false;
-                }
-                self.maintenance = Some(window);
-            }
-            _ if over && self.maintenance_active => {}
-            _ => {
-                self.maintenance = None;
-                self.maintenance_active = false;
-            }
+        if let Some(old) = self.maintenance.take_if(|old| old.ends_at < self.now.at) {
+            self.maintenances_ended.push(old.ends_at);
         }
+        self.maintenance = window;
+    }
+
+    /// Within the lead of a window, until a run begun after its end has succeeded.
+    fn in_maintenance(&self) -> bool {
+        let lead = seconds(self.boot.config.maintenance_lead_s);
+        let begun = self.maintenance.filter(|window| window.starts_at.since(self.now.at) <= lead);
+        let mut ends = self.maintenances_ended.iter().copied().chain(begun.map(|window| window.ends_at));
+        ends.any(|end| self.last_run.is_none_or(|run| run <= end))
     }
 
     fn limits_fetched(&mut self, succeeded: bool) {
@@ -1154,10 +1149,7 @@ impl Process {
         if self.emergency.is_some_and(|trigger| begun.at.since(trigger) >= cooled) && !self.in_containment() {
             self.emergency = None;
         }
-        if self.maintenance.is_some_and(|window| begun.at >= window.ends_at) {
-            self.maintenance = None;
-            self.maintenance_active = false;
-        }
+        self.last_run = Some(begun.at);
         for held in &mut self.held {
             held.reconciled |= held.authenticated.is_some_and(|authenticated| begun.seq >= authenticated);
         }
@@ -1210,7 +1202,7 @@ impl Process {
     fn risk_state(&self) -> RiskState {
         if self.operator_kill || self.ledger_damaged {
             RiskState::Kill
-        } else if self.maintenance_active {
+        } else if self.in_maintenance() {
             RiskState::Maintenance
         } else if self.degraded() {
             RiskState::Degraded
