@@ -198,6 +198,9 @@ impl Kernel {
             book.pull = None;
         }
         self.install_book(snapshot, false);
+        if let Some(book) = self.feeds.books.get_mut(snapshot.instrument.index()) {
+            book.pulled_change_id = book.pulled_change_id.max(Some(snapshot.change_id));
+        }
     }
 
     fn install_book(&mut self, snapshot: &BookSnapshot, from_stream: bool) {
@@ -228,9 +231,8 @@ impl Kernel {
         };
         match book.continuity {
             Continuity::Awaiting(_) => {}
-            Continuity::Live if book.change_id.is_some_and(|known| change.change_id <= known) => {
-                // Already part of a newer snapshot.
-            }
+            // The stream's snapshot may be older than the book that came over REST.
+            Continuity::Live if book.pulled_change_id.is_some_and(|pulled| change.change_id <= pulled) => {}
             Continuity::Live
                 if book.change_id == Some(change.prev_change_id) || planted::broken(Rule::BookContinuity) =>
             {

@@ -36,13 +36,23 @@ impl Kernel {
             }
             _ => {
                 self.core.stamp = stamp;
-                self.advance(effects);
-                self.take(event, effects);
+                if self.is_calm_for(event) {
+                    let (noted, wanted) = (effects.len(), self.session.reconcile.wanted);
+                    self.take(event, effects);
+                    let feed_alone = effects.len() == noted && self.session.reconcile.wanted == wanted;
+                    if feed_alone && !self.latch.is_set() {
+                        return;
+                    }
+                } else {
+                    self.advance(effects);
+                    self.take(event, effects);
+                }
             }
         }
         self.settle(effects);
         self.dispatch(event, effects);
         self.close(effects);
+        self.note_calm();
     }
 
     /// Brings everything that depends on time up to the event's time, before the event can hide what a long gap did.

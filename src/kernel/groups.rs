@@ -272,7 +272,7 @@ impl Kernel {
 }
 
 /// How often memory is trimmed, in events.
-const FORGET_EVERY_EVENTS: u64 = 1024;
+pub(crate) const FORGET_EVERY_EVENTS: u64 = 1024;
 
 /// Returns why a leg failed, if it did.
 fn failure_of(order: &Order, epsilon: i64) -> Option<GroupFailure> {

@@ -25,6 +25,7 @@ pub mod status;
 pub mod units;
 
 mod boot;
+mod calm;
 mod containment;
 mod dispatch;
 mod feeds;

@@ -126,11 +126,11 @@ impl EndedRequest {
 }
 
 /// Window of the round trips' percentile.
-const P95_WINDOW_MS: i64 = 30_000;
+pub(crate) const P95_WINDOW_MS: i64 = 30_000;
 /// Window of the request time-out rate.
-const TIMEOUT_WINDOW_MS: i64 = 60_000;
+pub(crate) const TIMEOUT_WINDOW_MS: i64 = 60_000;
 /// Between two evaluations of the percentile.
-const SECOND_MS: i64 = 1000;
+pub(crate) const SECOND_MS: i64 = 1000;
 /// More evaluations than this in one event would see nothing but empty windows.
 const EVALUATIONS_AT_ONCE: i64 = 64;
 

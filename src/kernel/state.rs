@@ -10,6 +10,7 @@ use alloc::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    calm::Calm,
     config::Config,
     event::{
         Certificate, GroupFailure, GroupState, Instrument, IntentRecord, MaintenanceWindow, Override, Ticker,
@@ -43,6 +44,9 @@ pub struct Kernel {
     pub latch: Latch,
     /// Host inputs, causes, bands, bunker, overrides, latched Kill reasons.
     pub monitors: Monitors,
+    /// Until when nothing is due; worked out from the rest and in no hash and no image.
+    #[serde(skip)]
+    pub(crate) calm: Calm,
 }
 
 impl Default for Kernel {
@@ -116,6 +120,8 @@ pub struct Feeds {
 pub struct Book {
     /// Last change id; `None` before the first snapshot.
     pub change_id: Option<u64>,
+    /// Change id of the last book installed over REST: changes up to it are part of it already.
+    pub pulled_change_id: Option<u64>,
     /// Where its continuity stands.
     pub continuity: Continuity,
     /// Bids, best last.
@@ -656,6 +662,7 @@ impl Kernel {
             session: Session::default(),
             latch: Latch::default(),
             monitors: Monitors::default(),
+            calm: Calm::default(),
         }
     }
 

@@ -162,7 +162,7 @@ impl Folder {
 /// # Errors
 /// [`ImageError`] where a component can't be encoded.
 pub fn leaves_of(kernel: &Kernel) -> Result<Vec<Digest128>, ImageError> {
-    let Kernel { core, feeds, orders, ledger, groups, session, latch, monitors } = kernel;
+    let Kernel { core, feeds, orders, ledger, groups, session, latch, monitors, .. } = kernel;
     let bytes: [Vec<u8>; COMPONENTS.len()] = [
         encode_state(core)?,
         encode_state(feeds)?,

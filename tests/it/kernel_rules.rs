@@ -888,6 +888,15 @@ fn at_271_408_a_book_gap_latches_until_quiet_and_reconciled() {
 }
 
 #[test]
+fn a_change_told_twice_is_a_gap() {
+    let mut rig = Rig::active();
+    rig.change(PERPETUAL);
+    rig.shows(&[]);
+    rig.change_again(PERPETUAL);
+    rig.latched(&[C::WsBookGapReconcileRequired]);
+}
+
+#[test]
 fn a_change_before_any_snapshot_is_a_gap() {
     let mut rig = Rig::booted();
     rig.change(PERPETUAL);

@@ -156,6 +156,8 @@ struct Book {
     waiting: bool,
     /// The snapshot that came over REST while waiting.
     pulled: Option<u64>,
+    /// What every snapshot over REST has covered.
+    covered: u64,
 }
 
 /// One instrument's public trades, as far as continuity goes.
@@ -808,14 +810,15 @@ impl Process {
 
     fn book_snapshot(&mut self, id: InstrumentId, change_id: u64) {
         if let Some(book) = self.books.get_mut(&id) {
-            book.last = Some(book.pulled.take().unwrap_or(0).max(change_id));
+            book.last = book.last.max(book.pulled.take()).max(Some(change_id));
             book.waiting = false;
         }
     }
 
     fn book_change(&mut self, id: InstrumentId, prev: u64, change_id: u64) {
         let Some(book) = self.books.get_mut(&id) else { return };
-        if book.waiting {
+        // Room: changes of the stream that a snapshot over REST was ahead of are part of it already.
+        if book.waiting || (book.last.is_some() && change_id <= book.covered) {
             return;
         }
         if book.last == Some(prev) {
@@ -944,6 +947,9 @@ impl Process {
             }
             (RestQuery::Book(id), RestAnswer::Book(snapshot)) if *id == snapshot.instrument => {
                 // Of the two snapshots of a rebuild the newer one wins, in whichever order they come.
+                if let Some(book) = self.books.get_mut(id) {
+                    book.covered = book.covered.max(snapshot.change_id);
+                }
                 match self.books.get_mut(id) {
                     Some(Book { last: Some(last), .. }) => *last = snapshot.change_id.max(*last),
                     Some(book) => book.pulled = Some(snapshot.change_id),
@@ -1315,7 +1321,7 @@ impl Band {
 
 impl Book {
     fn resubscribed(&mut self) {
-        *self = Self { last: None, waiting: true, pulled: None };
+        *self = Self { last: None, waiting: true, pulled: None, ..*self };
     }
 }
 

@@ -91,6 +91,8 @@ impl Match {
 pub struct Rig {
     /// The kernel under test.
     pub kernel: Kernel,
+    /// The same kernel, made to go the full way at every event.
+    in_full: Kernel,
     /// The reference beside it.
     pub reference: Reference,
     /// The number of the last event.
@@ -246,6 +248,7 @@ impl Rig {
     pub fn down() -> Self {
         Self {
             kernel: Kernel::down(),
+            in_full: Kernel::down(),
             reference: Reference::new(),
             seq: 0,
             now: START,
@@ -331,6 +334,15 @@ impl Rig {
         self.effects.clear();
         let seq = Seq(self.seq);
         self.kernel.apply(seq, self.now, &event, &mut self.effects);
+        let mut effects_in_full = Vec::new();
+        self.in_full.forget_calm();
+        self.in_full.apply(seq, self.now, &event, &mut effects_in_full);
+        assert!(
+            self.kernel == self.in_full && self.effects == effects_in_full,
+            "after event {} at +{} ms the short way differs from the full one: {event:?}",
+            self.seq,
+            self.now.since(START),
+        );
         let status = self.kernel.status();
         let failures = status.as_ref().map_or(0, |status| status.wal_queue_enqueue_failures);
         self.reference.observe(seq, self.now, &event, &self.effects, failures);
@@ -652,6 +664,13 @@ impl Rig {
             bids: Vec::new(),
             asks: Vec::new(),
         }));
+    }
+
+    /// The last change once more.
+    #[track_caller]
+    pub fn change_again(&mut self, id: InstrumentId) {
+        self.change_ids[id.index()] -= 1;
+        self.change(id);
     }
 
     /// A change after `skipped` changes that were lost.
