@@ -125,9 +125,8 @@ fn compare(folder: &Path, rounds: usize, event_count: usize, sync_events: usize)
     let size_bytes: usize = payloads.iter().map(|(_, payload)| payload.len()).sum();
     println!("payloads of {} bytes on average", size_bytes / event_count);
     let file_size_bytes = (size_bytes + event_count * 64 + (1 << 16)) as u64;
-    let growing = |path: &Path, events: &[Event], _: &[(RecordType, Vec<u8>)], every: usize| {
-        log_writer(path, events, every, 0)
-    };
+    let growing =
+        |path: &Path, events: &[Event], _: &[(RecordType, Vec<u8>)], every: usize| log_writer(path, events, every, 0);
     let preallocated = |path: &Path, events: &[Event], _: &[(RecordType, Vec<u8>)], every: usize| {
         log_writer(path, events, every, file_size_bytes)
     };
@@ -184,10 +183,8 @@ fn plain(path: &Path, _: &[Event], payloads: &[(RecordType, Vec<u8>)], sync_even
 
 fn log_writer(path: &Path, events: &[Event], sync_events: usize, preallocate_bytes: u64) -> Times {
     let count = NonZeroU32::new(sync_events as u32).expect("it is not 0");
-    let options = WriterOptions {
-        preallocate_bytes,
-        ..WriterOptions::single_file(DurabilityPolicy::EveryEvents(count))
-    };
+    let options =
+        WriterOptions { preallocate_bytes, ..WriterOptions::single_file(DurabilityPolicy::EveryEvents(count)) };
     let storage = Arc::new(DiskStorage::new(Durability::Synced));
     let start = Instant::now();
     let mut log = LogWriter::create(storage, path, &header(), options).expect("the file is new");

@@ -69,12 +69,7 @@ pub trait Storage: fmt::Debug + Send + Sync {
     ///
     /// Those of [`Storage::create_new`]; then there is no file at `path`, or one whose name may not be durable. On a
     /// disk whose file system has no hard links, [`StorageError::Io`].
-    fn create_filled(
-        &self,
-        path: &Path,
-        bytes: &[u8],
-        size_bytes: u64,
-    ) -> Result<Box<dyn AppendFile>, StorageError>;
+    fn create_filled(&self, path: &Path, bytes: &[u8], size_bytes: u64) -> Result<Box<dyn AppendFile>, StorageError>;
 
     /// Opens the existing file at `path` for writing, locked.
     ///

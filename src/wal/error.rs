@@ -361,7 +361,9 @@ pub enum ResumeError {
         bytes: u64,
     },
     /// The file says that it is another segment than its name does: files were renamed or mixed up.
-    #[error("{file}: its header says segment {found}, its name segment {expected}; put back the file that belongs here")]
+    #[error(
+        "{file}: its header says segment {found}, its name segment {expected}; put back the file that belongs here"
+    )]
     OtherSegment {
         /// The file.
         file: String,

@@ -301,13 +301,7 @@ impl LogEncoder {
         self.taken_bytes + self.buffer.len() as u64
     }
 
-    fn frame(
-        &mut self,
-        kind: u16,
-        version: u16,
-        at: TimeMs,
-        payload: &[u8],
-    ) -> Result<Range<usize>, AppendError> {
+    fn frame(&mut self, kind: u16, version: u16, at: TimeMs, payload: &[u8]) -> Result<Range<usize>, AppendError> {
         if self.sealed {
             return Err(AppendError::Sealed);
         }

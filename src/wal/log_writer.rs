@@ -502,13 +502,7 @@ fn following(header: &LogHeader, first_seq: Seq, previous_digest: Digest128) -> 
     let found = u64::from(header.segment);
     let segment =
         header.segment.checked_add(1).ok_or(AppendError::Invalid { what: "number of the last segment", found })?;
-    Ok(LogHeader {
-        segment,
-        first_seq,
-        previous_digest,
-        event_schema: event_schema_fingerprint(),
-        ..header.clone()
-    })
+    Ok(LogHeader { segment, first_seq, previous_digest, event_schema: event_schema_fingerprint(), ..header.clone() })
 }
 
 fn require_nothing(storage: &dyn Storage, path: &Path) -> Result<(), AppendError> {
@@ -527,3 +521,6 @@ fn before(seq: Seq) -> Seq {
     assert!(seq.0 > 0);
     Seq(seq.0 - 1)
 }
+
+#[cfg(test)]
+mod tests;

@@ -39,7 +39,9 @@ use super::record::{RecordType, encode_event};
 pub enum QueueError {
     /// As many events wait as may wait. The event was not taken; the caller stops reading its source, or tries again
     /// later.
-    #[error("{file}: {capacity_events} events wait to be written, the disk does not keep up; stop reading, then try again")]
+    #[error(
+        "{file}: {capacity_events} events wait to be written, the disk does not keep up; stop reading, then try again"
+    )]
     Full {
         /// The log.
         file: String,
@@ -229,8 +231,7 @@ impl QueuedWriter {
         }
         state.wanted_seq = state.wanted_seq.max(seq);
         self.shared.work.notify_one();
-        let goes_on =
-            |state: &mut State| self.durable_seq() < seq && state.failure.is_none() && !state.thread_is_gone;
+        let goes_on = |state: &mut State| self.durable_seq() < seq && state.failure.is_none() && !state.thread_is_gone;
         let waited = self.shared.progress.wait_timeout_while(state, timeout, goes_on);
         let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
         let durable_seq = self.durable_seq();
@@ -440,3 +441,6 @@ fn next_task(shared: &Shared, writer: &LogWriter, batch: &mut Queue) -> Task {
         };
     }
 }
+
+#[cfg(test)]
+mod tests;
