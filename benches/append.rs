@@ -38,7 +38,7 @@ fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
     let is_bench = std::env::args().any(|argument| argument == "--bench");
     let folder = arguments.first().map_or_else(std::env::temp_dir, PathBuf::from);
-    let (rounds, event_count) = if is_bench { (9, 300_000) } else { (1, 2_000) };
+    let (rounds, event_count) = if is_bench { (9, 100_000) } else { (1, 2_000) };
     encode(if is_bench { 2_000_000 } else { 2_000 });
     println!("\none sync per 1,000 events, {event_count} events:");
     compare(&folder, rounds, event_count, 1_000);

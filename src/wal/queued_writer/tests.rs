@@ -215,7 +215,9 @@ fn a_dead_disk_is_told_to_everyone_at_once() {
 fn dropping_it_closes_the_log() {
     let storage = MemoryStorage::new();
     let queue = QueuedWriter::start(writer(Arc::new(storage.clone()), DurabilityPolicy::Never), capacity(100)).unwrap();
-    (1..=50).for_each(|seq| drop(queue.try_event(at(seq), &event(seq)).unwrap()));
+    for seq in 1..=50 {
+        queue.try_event(at(seq), &event(seq)).unwrap();
+    }
     drop(queue);
     check_events(&storage, 50);
 }
