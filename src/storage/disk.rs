@@ -1,7 +1,7 @@
 //! Files of the machine's file system.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -81,15 +81,26 @@ impl Storage for DiskStorage {
 
     fn create_new(&self, path: &Path) -> Result<Box<dyn AppendFile>, StorageError> {
         let failed = |source| StorageError::from_io(Operation::Create, path, source);
-        let file = OpenOptions::new().append(true).create_new(true).open(path).map_err(failed)?;
+        let file = OpenOptions::new().write(true).create_new(true).open(path).map_err(failed)?;
         let file = self.lock(Operation::Create, path, file)?;
+        self.sync_folder_of(path).map_err(failed)?;
+        Ok(Box::new(file))
+    }
+
+    fn create_filled(&self, path: &Path, bytes: &[u8], size_bytes: u64) -> Result<Box<dyn AppendFile>, StorageError> {
+        let failed = |source| StorageError::from_io(Operation::Create, path, source);
+        let temporary = temporary_path(path).map_err(failed)?;
+        let linked = self.fill_then_link(&temporary, path, bytes, size_bytes);
+        // The second name has served, or the attempt has failed; if it can't be removed it harms nobody.
+        let _ = fs::remove_file(&temporary);
+        let file = linked?;
         self.sync_folder_of(path).map_err(failed)?;
         Ok(Box::new(file))
     }
 
     fn open_append(&self, path: &Path) -> Result<Box<dyn AppendFile>, StorageError> {
         let file = OpenOptions::new()
-            .append(true)
+            .write(true)
             .open(path)
             .map_err(|source| StorageError::from_io(Operation::Open, path, source))?;
         Ok(Box::new(self.lock(Operation::Open, path, file)?))
@@ -137,6 +148,25 @@ impl Storage for DiskStorage {
 }
 
 impl DiskStorage {
+    /// Fills a file under a temporary name and then gives it its own: a hard link, because that never replaces a file.
+    fn fill_then_link(
+        &self,
+        temporary: &Path,
+        path: &Path,
+        bytes: &[u8],
+        size_bytes: u64,
+    ) -> Result<DiskFile, StorageError> {
+        let failed = |source| StorageError::from_io(Operation::Create, path, source);
+        let file = OpenOptions::new().write(true).create_new(true).open(temporary).map_err(failed)?;
+        // The lock belongs to the file and not to its name, so that no other writer ever finds it unlocked.
+        let mut file = self.lock(Operation::Create, path, file)?;
+        file.write_at(0, bytes)?;
+        file.write_zeros(size_bytes)?;
+        self.sync_file(&file.file).map_err(failed)?;
+        fs::hard_link(temporary, path).map_err(failed)?;
+        Ok(file)
+    }
+
     fn write_then_rename(&self, temporary: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
         let mut file = OpenOptions::new().write(true).create_new(true).open(temporary)?;
         file.write_all(bytes)?;
@@ -146,7 +176,10 @@ impl DiskStorage {
     }
 }
 
-/// A file of the disk, open for appending and locked until it is dropped.
+/// Zeros are written in pieces of this size, bytes.
+const ZEROS_SIZE_BYTES: usize = 256 * 1024;
+
+/// A file of the disk, open for writing and locked until it is dropped.
 #[derive(Debug)]
 struct DiskFile {
     file: File,
@@ -156,10 +189,28 @@ struct DiskFile {
 }
 
 impl AppendFile for DiskFile {
-    fn append(&mut self, bytes: &[u8]) -> Result<(), StorageError> {
-        self.file.write_all(bytes).map_err(|source| StorageError::from_io(Operation::Append, &self.path, source))?;
-        self.size_bytes = self.size_bytes.saturating_add(bytes.len() as u64);
+    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> Result<(), StorageError> {
+        write_all_at(&self.file, bytes, offset)
+            .map_err(|source| StorageError::from_io(Operation::Append, &self.path, source))?;
+        self.size_bytes = self.size_bytes.max(offset.saturating_add(bytes.len() as u64));
         Ok(())
+    }
+
+    fn extend(&mut self, size_bytes: u64) -> Result<(), StorageError> {
+        if size_bytes <= self.size_bytes {
+            return Ok(());
+        }
+        self.write_zeros(size_bytes)?;
+        self.sync_all()
+    }
+
+    fn cut(&mut self, size_bytes: u64) -> Result<(), StorageError> {
+        if size_bytes >= self.size_bytes {
+            return Ok(());
+        }
+        self.file.set_len(size_bytes).map_err(|source| StorageError::from_io(Operation::Cut, &self.path, source))?;
+        self.size_bytes = size_bytes;
+        self.sync_all()
     }
 
     fn sync(&mut self) -> Result<(), StorageError> {
@@ -174,6 +225,40 @@ impl AppendFile for DiskFile {
     fn size_bytes(&self) -> u64 {
         self.size_bytes
     }
+}
+
+impl DiskFile {
+    /// Writes zeros behind the end up to `size_bytes`, without waiting for durable media.
+    fn write_zeros(&mut self, size_bytes: u64) -> Result<(), StorageError> {
+        static ZEROS: [u8; ZEROS_SIZE_BYTES] = [0; ZEROS_SIZE_BYTES];
+        while self.size_bytes < size_bytes {
+            let missing_bytes = usize::try_from(size_bytes - self.size_bytes).unwrap_or(usize::MAX);
+            self.append(&ZEROS[..missing_bytes.min(ZEROS_SIZE_BYTES)])?;
+        }
+        Ok(())
+    }
+
+    /// Waits for bytes and size.
+    fn sync_all(&self) -> Result<(), StorageError> {
+        match self.durability {
+            Durability::Synced => {
+                self.file.sync_all().map_err(|source| StorageError::from_io(Operation::Sync, &self.path, source))
+            }
+            Durability::Unsynced => Ok(()),
+        }
+    }
+}
+
+#[cfg(unix)]
+fn write_all_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+    std::os::unix::fs::FileExt::write_all_at(file, bytes, offset)
+}
+
+#[cfg(not(unix))]
+fn write_all_at(mut file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+    use std::io::Seek as _;
+    file.seek(io::SeekFrom::Start(offset))?;
+    file.write_all(bytes)
 }
 
 fn kind_at(path: &Path) -> io::Result<Option<EntryKind>> {

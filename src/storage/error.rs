@@ -25,7 +25,7 @@ pub enum StorageError {
         /// Where.
         path: PathBuf,
     },
-    /// Another handle, here or in another process, has the file open for appending. The caller waits for that writer
+    /// Another handle, here or in another process, has the file open for writing. The caller waits for that writer
     /// to end; two writers would interleave their records.
     #[error("{operation} {}: another writer holds the file's lock; wait for it to end, or write to another file", path.display())]
     Locked {
@@ -84,10 +84,12 @@ pub enum Operation {
     Read,
     /// Creating a file that must not exist.
     Create,
-    /// Opening a file for appending.
+    /// Opening a file for writing.
     Open,
-    /// Appending bytes.
+    /// Writing bytes, or the zeros of space to come.
     Append,
+    /// Cutting a file's end off.
+    Cut,
     /// Waiting for durable media.
     Sync,
     /// Replacing a file in one step.
@@ -107,8 +109,9 @@ impl fmt::Display for Operation {
         f.write_str(match self {
             Self::Read => "read",
             Self::Create => "create",
-            Self::Open => "open for appending",
-            Self::Append => "append to",
+            Self::Open => "open for writing",
+            Self::Append => "write to",
+            Self::Cut => "cut",
             Self::Sync => "sync",
             Self::Replace => "replace",
             Self::List => "list",

@@ -1,8 +1,9 @@
 //! A storage that fails on purpose.
 //!
-//! The faults it can inject: the disk is full after a number of written bytes (an append stops in the middle, at
-//! exactly that byte; a replacement does not happen at all), and a sync fails after a number of syncs. Once a fault
-//! has struck, it stays. Reads, listings and locks work on.
+//! The faults it can inject: the disk is full after a number of new bytes (a write stops in the middle, at exactly that
+//! byte; a replacement or the creation of a filled file does not happen at all), and a sync fails after a number of
+//! syncs. Bytes written over others need no space; creating a filled file, extending and cutting sync once each. Once
+//! a fault has struck, it stays. Reads, listings and locks work on.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,7 +14,7 @@ use super::{AppendFile, Entry, EntryKind, Operation, Storage, StorageError};
 /// How much still works before a fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FaultBudget {
-    /// Bytes that can still be written; `None` never runs out.
+    /// Bytes by which files can still grow; `None` never runs out.
     pub bytes: Option<u64>,
     /// Syncs that still work; `None` never runs out.
     pub syncs: Option<u64>,
@@ -49,6 +50,15 @@ impl<S: Storage> Storage for FaultyStorage<S> {
 
     fn create_new(&self, path: &Path) -> Result<Box<dyn AppendFile>, StorageError> {
         Ok(self.wrap(path, self.inner.create_new(path)?))
+    }
+
+    fn create_filled(&self, path: &Path, bytes: &[u8], size_bytes: u64) -> Result<Box<dyn AppendFile>, StorageError> {
+        let size = usize::try_from(size_bytes).unwrap_or(usize::MAX).max(bytes.len());
+        if take_bytes(&self.budget, size) < size {
+            return Err(disk_full(Operation::Create, path));
+        }
+        take_sync(&self.budget, path)?;
+        Ok(self.wrap(path, self.inner.create_filled(path, bytes, size_bytes)?))
     }
 
     fn open_append(&self, path: &Path) -> Result<Box<dyn AppendFile>, StorageError> {
@@ -88,26 +98,34 @@ struct FaultyFile {
 }
 
 impl AppendFile for FaultyFile {
-    fn append(&mut self, bytes: &[u8]) -> Result<(), StorageError> {
-        let writable = take_bytes(&self.budget, bytes.len());
-        self.inner.append(&bytes[..writable])?;
+    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> Result<(), StorageError> {
+        let room = usize::try_from(self.size_bytes().saturating_sub(offset)).unwrap_or(usize::MAX).min(bytes.len());
+        let writable = room + take_bytes(&self.budget, bytes.len() - room);
+        self.inner.write_at(offset, &bytes[..writable])?;
         if writable < bytes.len() {
             return Err(disk_full(Operation::Append, &self.path));
         }
         Ok(())
     }
 
-    fn sync(&mut self) -> Result<(), StorageError> {
-        let mut budget = self.budget.lock().unwrap_or_else(PoisonError::into_inner);
-        match budget.syncs {
-            Some(0) => {
-                let source = io::Error::other("injected fault: the device did not answer");
-                return Err(StorageError::Io { operation: Operation::Sync, path: self.path.clone(), source });
-            }
-            Some(left) => budget.syncs = Some(left - 1),
-            None => {}
+    fn extend(&mut self, size_bytes: u64) -> Result<(), StorageError> {
+        let missing = usize::try_from(size_bytes.saturating_sub(self.size_bytes())).unwrap_or(usize::MAX);
+        let writable = take_bytes(&self.budget, missing);
+        if writable < missing {
+            self.inner.extend(self.size_bytes() + writable as u64)?;
+            return Err(disk_full(Operation::Append, &self.path));
         }
-        drop(budget);
+        take_sync(&self.budget, &self.path)?;
+        self.inner.extend(size_bytes)
+    }
+
+    fn cut(&mut self, size_bytes: u64) -> Result<(), StorageError> {
+        take_sync(&self.budget, &self.path)?;
+        self.inner.cut(size_bytes)
+    }
+
+    fn sync(&mut self) -> Result<(), StorageError> {
+        take_sync(&self.budget, &self.path)?;
         self.inner.sync()
     }
 
@@ -125,6 +143,22 @@ fn take_bytes(budget: &Mutex<FaultBudget>, wanted: usize) -> usize {
     let writable = usize::try_from(left).unwrap_or(usize::MAX).min(wanted);
     budget.bytes = Some(left - writable as u64);
     writable
+}
+
+/// Takes one sync from the budget.
+fn take_sync(budget: &Mutex<FaultBudget>, path: &Path) -> Result<(), StorageError> {
+    let mut budget = budget.lock().unwrap_or_else(PoisonError::into_inner);
+    match &mut budget.syncs {
+        Some(0) => {
+            let source = io::Error::other("injected fault: the device did not answer");
+            Err(StorageError::Io { operation: Operation::Sync, path: path.to_path_buf(), source })
+        }
+        Some(left) => {
+            *left -= 1;
+            Ok(())
+        }
+        None => Ok(()),
+    }
 }
 
 fn disk_full(operation: Operation, path: &Path) -> StorageError {

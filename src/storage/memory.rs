@@ -70,6 +70,13 @@ impl Storage for MemoryStorage {
         Ok(Box::new(self.open(Operation::Create, path, &node)?))
     }
 
+    fn create_filled(&self, path: &Path, bytes: &[u8], size_bytes: u64) -> Result<Box<dyn AppendFile>, StorageError> {
+        let mut file = self.create_new(path)?;
+        file.append(bytes)?;
+        file.extend(size_bytes)?;
+        Ok(file)
+    }
+
     fn open_append(&self, path: &Path) -> Result<Box<dyn AppendFile>, StorageError> {
         let tree = lock(&self.tree);
         let node = tree
@@ -153,15 +160,25 @@ impl Tree {
     }
 }
 
-/// A file in memory, open for appending and locked until it is dropped.
+/// A file in memory, open for writing and locked until it is dropped.
 #[derive(Debug)]
 struct MemoryFile {
     node: Arc<Mutex<Node>>,
 }
 
 impl AppendFile for MemoryFile {
-    fn append(&mut self, bytes: &[u8]) -> Result<(), StorageError> {
-        lock(&self.node).bytes.extend_from_slice(bytes);
+    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> Result<(), StorageError> {
+        overwrite(&mut lock(&self.node).bytes, offset, bytes);
+        Ok(())
+    }
+
+    fn extend(&mut self, size_bytes: u64) -> Result<(), StorageError> {
+        overwrite(&mut lock(&self.node).bytes, size_bytes, &[]);
+        Ok(())
+    }
+
+    fn cut(&mut self, size_bytes: u64) -> Result<(), StorageError> {
+        lock(&self.node).bytes.truncate(place_of(size_bytes));
         Ok(())
     }
 
@@ -180,12 +197,27 @@ impl Drop for MemoryFile {
     }
 }
 
+/// Writes `bytes` into `file` from `offset` on; a gap before it becomes zeros.
+pub(super) fn overwrite(file: &mut Vec<u8>, offset: u64, bytes: &[u8]) {
+    let start = place_of(offset);
+    let end = start + bytes.len();
+    if file.len() < end {
+        file.resize(end, 0);
+    }
+    file[start..end].copy_from_slice(bytes);
+}
+
+/// Returns an offset as a place in memory; one past all memory fails where memory is asked for.
+pub(super) fn place_of(offset: u64) -> usize {
+    usize::try_from(offset).unwrap_or(usize::MAX)
+}
+
 /// Returns `path` without its `.` components, so that `./a` and `a` are one file as on a disk.
-fn plain(path: &Path) -> PathBuf {
+pub(super) fn plain(path: &Path) -> PathBuf {
     path.components().filter(|component| !matches!(component, Component::CurDir)).collect()
 }
 
 /// Locks, even after a test's thread has panicked while holding the lock: the bytes are still whole.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

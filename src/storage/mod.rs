@@ -4,13 +4,15 @@
 //! boundary, so that all rooms above it can be tested in memory and with faults.
 //!
 //! Invariants:
-//! * [`Storage::create_new`] never opens a file that exists.
-//! * A file open for appending is locked: a second writer gets [`StorageError::Locked`].
+//! * [`Storage::create_new`] and [`Storage::create_filled`] never open a file that exists.
+//! * [`Storage::create_filled`] leaves either no file under the name or a whole one, also after a loss of power.
+//! * A file open for writing is locked: a second writer gets [`StorageError::Locked`].
 //! * [`Storage::replace`] leaves either the old bytes or the new ones under the name, never a mixture and never a part.
 //! * [`Storage::list`] is sorted by name, in byte order, on every machine.
 //!
-//! Failure model: any operation may fail; an append may stop after any number of its bytes. After a failed append or
-//! sync the caller must not go on appending through the same handle (the log writer refuses to).
+//! Failure model: any operation may fail; a write may stop after any number of its bytes. After a failed write or sync
+//! the caller must not go on through the same handle (the log writer refuses to). A loss of power drops, keeps or tears
+//! each write that was not synced, in any order; [`PowerLossStorage`] does so from a seed.
 //!
 //! What it deliberately does not do: interpret bytes, retry, keep a cache, follow links specially, or hide an error.
 
@@ -18,11 +20,13 @@ mod disk;
 mod error;
 mod faulty;
 mod memory;
+mod power_loss;
 
 pub use disk::{DiskStorage, Durability};
 pub use error::{Operation, StorageError};
 pub use faulty::{FaultBudget, FaultyStorage};
 pub use memory::MemoryStorage;
+pub use power_loss::PowerLossStorage;
 
 use std::fmt;
 use std::path::Path;
@@ -57,7 +61,17 @@ pub trait Storage: fmt::Debug + Send + Sync {
     /// [`StorageError::Locked`] or [`StorageError::Io`].
     fn create_new(&self, path: &Path) -> Result<Box<dyn AppendFile>, StorageError>;
 
-    /// Opens the existing file at `path` for appending behind its last byte, locked.
+    /// Creates a file at `path`, which must not exist, that holds `bytes` and behind them zeros up to `size_bytes`, and
+    /// opens it for writing, locked. The name appears in one step and durable: whenever the power goes, there is no file
+    /// or the whole one. A `size_bytes` below that of `bytes` asks for no zeros.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Storage::create_new`]; then there is no file at `path`, or one whose name may not be durable. On a
+    /// disk whose file system has no hard links, [`StorageError::Io`].
+    fn create_filled(&self, path: &Path, bytes: &[u8], size_bytes: u64) -> Result<Box<dyn AppendFile>, StorageError>;
+
+    /// Opens the existing file at `path` for writing, locked.
     ///
     /// # Errors
     ///
@@ -101,16 +115,41 @@ pub trait Storage: fmt::Debug + Send + Sync {
     fn remove(&self, path: &Path) -> Result<(), StorageError>;
 }
 
-/// A file open for appending by its only writer. The lock ends when the handle is dropped.
+/// A file open for writing by its only writer. The lock ends when the handle is dropped.
 pub trait AppendFile: fmt::Debug + Send {
     /// Appends all of `bytes` behind the last byte.
     ///
     /// # Errors
     ///
     /// [`StorageError::Io`]; then any number of leading bytes may have been written.
-    fn append(&mut self, bytes: &[u8]) -> Result<(), StorageError>;
+    fn append(&mut self, bytes: &[u8]) -> Result<(), StorageError> {
+        self.write_at(self.size_bytes(), bytes)
+    }
 
-    /// Waits until everything appended so far is on durable media.
+    /// Writes all of `bytes` from `offset` on, in place of what is there and past the end; a gap before `offset` reads
+    /// as zeros.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError::Io`]; then any number of leading bytes may have been written.
+    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> Result<(), StorageError>;
+
+    /// Makes the file at least `size_bytes` long by writing zeros behind its end, and waits until they are on durable
+    /// media: overwriting them later needs no new space.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError::Io`]; then any number of zeros may have been written.
+    fn extend(&mut self, size_bytes: u64) -> Result<(), StorageError>;
+
+    /// Drops what lies at `size_bytes` and behind it, and waits until that is durable. A shorter file stays as it is.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError::Io`]; then the file may have either size.
+    fn cut(&mut self, size_bytes: u64) -> Result<(), StorageError>;
+
+    /// Waits until everything written so far is on durable media.
     ///
     /// # Errors
     ///

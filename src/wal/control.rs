@@ -44,7 +44,8 @@ pub const MARK_NAME_SIZE_BYTES_MAX: usize = 256;
 /// Most entries of one index record.
 pub(super) const INDEX_ENTRY_COUNT_MAX: usize = super::frame::PAYLOAD_SIZE_BYTES_MAX / INDEX_ENTRY_SIZE_BYTES;
 
-const INDEX_ENTRY_SIZE_BYTES: usize = 24;
+/// Size of an entry of an index, bytes.
+pub(super) const INDEX_ENTRY_SIZE_BYTES: usize = 24;
 
 const _: () = assert!(EVENT_KIND_MAX < BATCH_KIND && END_KIND < NOTE_KIND_MIN && NOTE_KIND_MIN <= MARK_KIND);
 

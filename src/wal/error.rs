@@ -348,8 +348,10 @@ pub enum ResumeError {
         /// The file.
         file: String,
     },
-    /// The log ends in an unfinished record or in unused space, which has to be cut first.
-    #[error("{file}: {bytes} bytes behind byte {offset} are no records; copy the sound prefix before going on")]
+    /// The log ends in an unfinished record, as a crash leaves it. It is never edited in place.
+    #[error(
+        "{file}: {bytes} bytes behind byte {offset} are no records; copy the sound ones with `drillfold log repair` and go on with the copy"
+    )]
     Tail {
         /// The file.
         file: String,
@@ -358,6 +360,21 @@ pub enum ResumeError {
         /// Bytes behind it.
         bytes: u64,
     },
+    /// The file says that it is another segment than its name does: files were renamed or mixed up.
+    #[error(
+        "{file}: its header says segment {found}, its name segment {expected}; put back the file that belongs here"
+    )]
+    OtherSegment {
+        /// The file.
+        file: String,
+        /// Segment by its name.
+        expected: u32,
+        /// Segment by its header.
+        found: u32,
+    },
+    /// The log was read, but nothing could be appended.
+    #[error(transparent)]
+    Append(#[from] AppendError),
 }
 
 /// Why a state did not become bytes, or bytes no state.

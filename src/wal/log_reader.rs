@@ -84,7 +84,7 @@ pub enum Tail {
         /// How many.
         bytes: u64,
     },
-    /// With an unfinished record and nothing valid behind it, as a crash leaves it.
+    /// With an unfinished record, and nothing behind it that says it had been durable, as a crash leaves it.
     Torn {
         /// Where it starts, bytes from the file's start; this is where a repair would cut.
         offset: u64,
@@ -129,6 +129,7 @@ pub struct LogReader<'a> {
     offset: usize,
     next_seq: Seq,
     durable_seq: Seq,
+    has_batch: bool,
     mark_count: u64,
     unknown_count: u64,
     index_offset: u64,
@@ -153,6 +154,7 @@ impl<'a> LogReader<'a> {
             next_seq: header.first_seq,
             durable_seq: Seq(header.first_seq.0.saturating_sub(1)),
             header,
+            has_batch: false,
             mark_count: 0,
             unknown_count: 0,
             index_offset: 0,
@@ -246,6 +248,7 @@ impl<'a> LogReader<'a> {
                     return Err(ReadFault::Malformed { record: "batch", what });
                 }
                 self.durable_seq = durable_seq;
+                self.has_batch = true;
                 Ok(RecordBody::Batch { durable_seq })
             }
             (INDEX_KIND, CONTROL_VERSION) => {
@@ -320,16 +323,42 @@ impl<'a> LogReader<'a> {
         // Whatever follows in this file carries a number from here on, and no more numbers than frames fit.
         let frames_max = (rest.len() / FRAME_HEADER_SIZE_BYTES) as u64;
         let seqs = self.next_seq.0..=self.next_seq.0.saturating_add(frames_max);
-        match find_frame(rest, 1, seqs) {
-            Found::Nothing => {
+        let mut sound_place = None;
+        let mut has_batch = self.has_batch;
+        let mut from = 1;
+        loop {
+            match find_frame(rest, from, seqs.clone()) {
+                Found::At(place) => {
+                    let sound_offset = *sound_place.get_or_insert(offset + place as u64);
+                    let Ok(frame) = decode_frame(&rest[place..]) else { break };
+                    if self.proves_durable(&frame, &mut has_batch) {
+                        return Err(self.error(ReadFault::Corrupt { fault, sound_offset }));
+                    }
+                    from = place + frame.size_bytes();
+                }
+                Found::Nothing => break,
+                Found::Undecided => return Err(self.error(ReadFault::CorruptUndecided { fault })),
+            }
+        }
+        match sound_place {
+            // Nothing in the file says what was durable.
+            Some(sound_offset) if !has_batch => Err(self.error(ReadFault::Corrupt { fault, sound_offset })),
+            Some(_) | None => {
                 self.tail = Tail::Torn { offset, bytes, fault };
                 Ok(())
             }
-            Found::At(place) => {
-                let sound_offset = offset + place as u64;
-                Err(self.error(ReadFault::Corrupt { fault, sound_offset }))
+        }
+    }
+
+    /// True where a sound frame behind the damage says that what is damaged had been durable.
+    fn proves_durable(&self, frame: &Frame<'_>, has_batch: &mut bool) -> bool {
+        match (frame.header.kind, frame.header.version) {
+            (END_KIND, CONTROL_VERSION) => true,
+            (BATCH_KIND, CONTROL_VERSION) => {
+                *has_batch = true;
+                decode_batch(frame.payload).is_some_and(|durable_seq| durable_seq >= self.next_seq)
             }
-            Found::Undecided => Err(self.error(ReadFault::CorruptUndecided { fault })),
+            _ => false,
         }
     }
 

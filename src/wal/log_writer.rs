@@ -1,358 +1,231 @@
-//! Writing a log.
+//! Writing a log into its files, on the caller's thread.
 //!
-//! [`LogEncoder`] turns events and notes into the file's bytes and touches no file; [`LogWriter`] puts them into one.
+//! What is made durable together is a **batch**. A batch record begins each and carries the last event that was durable
+//! before it, so that a reader can tell damage to durable events (corruption) from an unfinished write (a torn tail):
+//!
+//! ```text
+//!   header  batch(0)  1 2 3  sync  batch(3)  4 5  sync  batch(5)  6 7 ...zeros...
+//! ```
+//!
+//! The order of writes and syncs is what makes that true after a loss of power as well:
+//! * A file appears under its name with header and first batch in it, all of it durable.
+//! * A batch record is written only after the sync whose outcome it tells.
+//! * Zeros for space to come are durable before records are written over them.
+//! * A file is sealed in steps, each durable before the next: its events, the cut of unused zeros, the index, the end.
+//!   So the end of a file proves everything before it.
+//!
+//! Source: specs/log-format.md, sections Segments and Batches and durability.
 
 use std::mem;
-use std::path::Path;
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
 use drillfold_kernel::event::Event;
 use drillfold_kernel::units::{Seq, TimeMs};
 
-use super::control::{
-    BATCH_KIND, CONTROL_VERSION, END_KIND, EVENT_KIND_MAX, End, INDEX_ENTRY_COUNT_MAX, INDEX_KIND, IndexEntry,
-    MARK_KIND, MARK_NAME_SIZE_BYTES_MAX, Mark, encode_batch, encode_index,
-};
-use super::digest::{Digest128, EventDigest};
+use super::clock::{Clock, SystemClock};
+use super::control::{End, Mark};
+use super::digest::Digest128;
 use super::error::{AppendError, ResumeError};
-use super::frame::{FrameHeader, encode_frame};
+use super::frame::FRAME_HEADER_SIZE_BYTES;
 use super::header::LogHeader;
-use super::log_reader::{LogReader, RecordBody, Tail};
+use super::log_encoder::{BATCH_FRAME_SIZE_BYTES, LogEncoder, check_mark, require_own_schema};
+use super::log_reader::Tail;
 use super::record::{RecordType, encode_event, event_schema_fingerprint};
-use crate::storage::{AppendFile, Storage};
-
-/// Events from one index entry to the next, while the index has room.
-const INDEX_STRIDE_EVENTS: u64 = 1024;
+use super::segments::{last_segment, segment_path};
+use crate::storage::{AppendFile, Storage, StorageError};
 
 /// Bytes that a [`LogWriter`] collects before it hands them to its file.
-const BUFFER_SIZE_BYTES: usize = 64 * 1024;
+const BUFFER_SIZE_BYTES: usize = 256 * 1024;
 
-/// Turns events and notes into the bytes of one log file.
+/// Bytes of a mark's payload in front of its name.
+const MARK_HEAD_SIZE_BYTES: usize = 5;
+
+/// When a writer waits for durable media without being asked to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DurabilityPolicy {
+    /// Only where a segment is sealed. A crash of the process loses what was not flushed, a loss of power may lose
+    /// every event of the last segment.
+    Never,
+    /// Once so many events wait for it.
+    EveryEvents(NonZeroU32),
+    /// At the first event that comes so many milliseconds or more after the last sync.
+    EveryMs(NonZeroU32),
+    /// At each event.
+    EveryEvent,
+}
+
+/// How a log is written.
+#[derive(Debug, Clone)]
+pub struct WriterOptions {
+    /// When to wait for durable media.
+    pub durability: DurabilityPolicy,
+    /// Largest size of a file, bytes, inclusive. A record that would make a file larger goes to the next one, except
+    /// that every file takes at least one event.
+    pub segment_size_bytes: u64,
+    /// Bytes by which a file grows in advance, as zeros that are made durable at once: overwriting them costs a sync
+    /// less than growing. 0 lets files grow with what is written.
+    pub preallocate_bytes: u64,
+    /// Time for [`DurabilityPolicy::EveryMs`].
+    pub clock: Arc<dyn Clock>,
+}
+
+impl WriterOptions {
+    /// Returns options for a log in one file that grows with what is written.
+    pub fn single_file(durability: DurabilityPolicy) -> Self {
+        let clock = Arc::new(SystemClock::start());
+        Self { durability, segment_size_bytes: u64::MAX, preallocate_bytes: 0, clock }
+    }
+
+    /// Returns options for a log that goes on for long: files of 64 MiB that grow by 8 MiB in advance.
+    pub fn segmented(durability: DurabilityPolicy) -> Self {
+        Self { segment_size_bytes: 64 << 20, preallocate_bytes: 8 << 20, ..Self::single_file(durability) }
+    }
+}
+
+/// Writes a log whose only writer it is.
 ///
-/// The bytes depend on the calls alone. A call that fails appends nothing.
-#[derive(Debug)]
-pub struct LogEncoder {
-    buffer: Vec<u8>,
-    payload: Vec<u8>,
-    taken_bytes: u64,
-    first_seq: Seq,
-    next_seq: Seq,
-    durable_seq: Seq,
-    mark_count: u64,
-    at_last: TimeMs,
-    at_max: TimeMs,
-    digest: EventDigest,
-    index: Index,
-    sealed: bool,
-}
-
-impl LogEncoder {
-    /// Starts a file with its header.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`LogHeader::encode`].
-    pub fn new(header: &LogHeader) -> Result<Self, AppendError> {
-        let buffer = header.encode()?;
-        Ok(Self {
-            buffer,
-            payload: Vec::new(),
-            taken_bytes: 0,
-            first_seq: header.first_seq,
-            next_seq: header.first_seq,
-            durable_seq: Seq(header.first_seq.0.saturating_sub(1)),
-            mark_count: 0,
-            at_last: TimeMs(0),
-            at_max: TimeMs(i64::MIN),
-            digest: EventDigest::new(),
-            index: Index::new(),
-            sealed: false,
-        })
-    }
-
-    /// Goes on behind the last record of the log in `bytes`. `file` is named in errors.
-    ///
-    /// The new encoder holds no bytes of the old ones.
-    ///
-    /// # Errors
-    ///
-    /// [`ResumeError`], also for a log that is sealed or does not end with a whole record.
-    pub fn resume(file: &str, bytes: &[u8]) -> Result<Self, ResumeError> {
-        let mut reader = LogReader::open(file, bytes)?;
-        let (first_seq, found) = (reader.header().first_seq, reader.header().event_schema);
-        let own = event_schema_fingerprint();
-        if found != own {
-            return Err(ResumeError::OtherSchema { file: file.to_string(), found, own });
-        }
-        let mut index = Index::new();
-        let mut digest = EventDigest::new();
-        let (mut at_last, mut at_max) = (TimeMs(0), TimeMs(i64::MIN));
-        while let Some(record) = reader.next_record()? {
-            at_last = record.at;
-            if let RecordBody::Event(event) = record.body {
-                at_max = at_max.max(record.at);
-                digest.push(event.checked_bytes());
-                index.note(record.seq.0 - first_seq.0, IndexEntry { seq: record.seq, at_max, offset: record.offset });
-            }
-        }
-        let summary = reader.summary();
-        let file = || file.to_string();
-        if summary.end.is_some() {
-            return Err(ResumeError::Sealed { file: file() });
-        }
-        match summary.tail {
-            Tail::Clean => {}
-            Tail::Zeroed { offset, bytes } | Tail::Torn { offset, bytes, .. } => {
-                return Err(ResumeError::Tail { file: file(), offset, bytes });
-            }
-        }
-        Ok(Self {
-            buffer: Vec::new(),
-            payload: Vec::new(),
-            taken_bytes: summary.sound_bytes,
-            first_seq,
-            next_seq: summary.next_seq,
-            durable_seq: summary.durable_seq,
-            mark_count: summary.mark_count,
-            at_last,
-            at_max,
-            digest,
-            index,
-            sealed: false,
-        })
-    }
-
-    /// Appends an event and returns the number it got.
-    ///
-    /// # Errors
-    ///
-    /// [`AppendError::Sealed`], [`AppendError::Record`], [`AppendError::Frame`], [`AppendError::SequenceOverflow`].
-    pub fn event(&mut self, at: TimeMs, event: &Event) -> Result<Seq, AppendError> {
-        let mut payload = mem::take(&mut self.payload);
-        let record_type = encode_event(event, &mut payload).map_err(AppendError::Record);
-        let appended = record_type.and_then(|record_type| self.raw_event(at, record_type, &payload));
-        self.payload = payload;
-        appended
-    }
-
-    /// Appends an event whose payload is archived already, and returns the number it got.
-    ///
-    /// # Errors
-    ///
-    /// As [`LogEncoder::event`], and [`AppendError::NotAnEventKind`].
-    pub fn raw_event(&mut self, at: TimeMs, record_type: RecordType, payload: &[u8]) -> Result<Seq, AppendError> {
-        if record_type.kind > EVENT_KIND_MAX {
-            return Err(AppendError::NotAnEventKind { kind: record_type.kind });
-        }
-        let seq = self.next_seq;
-        let following = seq.0.checked_add(1).ok_or(AppendError::SequenceOverflow)?;
-        let offset = self.offset();
-        let checked = self.frame(record_type.kind, record_type.version, at, payload)?;
-        self.digest.push(&self.buffer[checked]);
-        self.at_max = self.at_max.max(at);
-        let entry = IndexEntry { seq, at_max: self.at_max, offset };
-        self.index.note(seq.0 - self.first_seq.0, entry);
-        self.next_seq = Seq(following);
-        Ok(seq)
-    }
-
-    /// Appends a mark in front of the next event; it takes no sequence number.
-    ///
-    /// # Errors
-    ///
-    /// [`AppendError::Sealed`], [`AppendError::TextTooLong`].
-    pub fn mark(&mut self, at: TimeMs, mark: &Mark) -> Result<(), AppendError> {
-        let (size_bytes, size_bytes_max) = (mark.name.len(), MARK_NAME_SIZE_BYTES_MAX);
-        if size_bytes > size_bytes_max {
-            return Err(AppendError::TextTooLong { field: "name of the mark", size_bytes, size_bytes_max });
-        }
-        self.frame(MARK_KIND, CONTROL_VERSION, at, &mark.encode())?;
-        self.mark_count += 1;
-        Ok(())
-    }
-
-    /// Begins a batch: records that every event up to `durable_seq`, inclusive, was durable by then.
-    ///
-    /// # Errors
-    ///
-    /// [`AppendError::Sealed`]; [`AppendError::OutOfOrder`] for a number below the last one given or past the last
-    /// event.
-    pub fn batch(&mut self, durable_seq: Seq) -> Result<(), AppendError> {
-        if durable_seq < self.durable_seq || durable_seq >= self.next_seq {
-            let (last, found) = (self.durable_seq.0, durable_seq.0);
-            return Err(AppendError::OutOfOrder { what: "durable sequence number", last, found });
-        }
-        self.frame(BATCH_KIND, CONTROL_VERSION, self.at_last, &encode_batch(durable_seq))?;
-        self.durable_seq = durable_seq;
-        Ok(())
-    }
-
-    /// Seals the file: appends its index, if it has enough events for one, and its last record, which is returned.
-    ///
-    /// # Errors
-    ///
-    /// [`AppendError::Sealed`].
-    pub fn end(&mut self) -> Result<End, AppendError> {
-        let mut index_offset = 0;
-        if !self.index.entries.is_empty() {
-            let offset = self.offset();
-            let payload = encode_index(&self.index.entries);
-            self.frame(INDEX_KIND, CONTROL_VERSION, self.at_last, &payload)?;
-            index_offset = offset;
-        }
-        let end = End {
-            event_count: self.event_count(),
-            mark_count: self.mark_count,
-            offset: self.offset(),
-            index_offset,
-            event_digest: self.digest.value(),
-        };
-        self.frame(END_KIND, CONTROL_VERSION, self.at_last, &end.encode())?;
-        self.sealed = true;
-        Ok(end)
-    }
-
-    /// Returns the number the next event will get.
-    pub fn next_seq(&self) -> Seq {
-        self.next_seq
-    }
-
-    /// Returns how many events the file has.
-    pub fn event_count(&self) -> u64 {
-        self.next_seq.0 - self.first_seq.0
-    }
-
-    /// Returns the digest over the file's events so far.
-    pub fn event_digest(&self) -> Digest128 {
-        self.digest.value()
-    }
-
-    /// Returns the size of the file so far, bytes, whether its bytes were taken or not.
-    pub fn size_bytes(&self) -> u64 {
-        self.offset()
-    }
-
-    /// Returns the bytes that were not taken yet.
-    pub fn pending(&self) -> &[u8] {
-        &self.buffer
-    }
-
-    /// Takes the bytes that were not taken yet.
-    pub fn take_pending(&mut self) -> Vec<u8> {
-        let bytes = mem::take(&mut self.buffer);
-        self.taken_bytes += bytes.len() as u64;
-        bytes
-    }
-
-    /// Forgets the bytes that were not taken yet: they are in the file.
-    fn clear_pending(&mut self) {
-        self.taken_bytes += self.buffer.len() as u64;
-        self.buffer.clear();
-    }
-
-    /// Where the next frame will start, bytes from the file's start.
-    fn offset(&self) -> u64 {
-        self.taken_bytes + self.buffer.len() as u64
-    }
-
-    fn frame(
-        &mut self,
-        kind: u16,
-        version: u16,
-        at: TimeMs,
-        payload: &[u8],
-    ) -> Result<std::ops::Range<usize>, AppendError> {
-        if self.sealed {
-            return Err(AppendError::Sealed);
-        }
-        let header = FrameHeader { kind, version, seq: self.next_seq.0, time_ms: at.0 };
-        let checked = encode_frame(&header, payload, &mut self.buffer).map_err(AppendError::Frame)?;
-        self.at_last = at;
-        Ok(checked)
-    }
-}
-
-/// Collects the entries of a log's index. When they would no longer fit one record, every second one goes.
-#[derive(Debug)]
-struct Index {
-    entries: Vec<IndexEntry>,
-    stride_events: u64,
-}
-
-impl Index {
-    fn new() -> Self {
-        Self { entries: Vec::new(), stride_events: INDEX_STRIDE_EVENTS }
-    }
-
-    /// Takes note of the event with `place` events before it in this file.
-    fn note(&mut self, place: u64, entry: IndexEntry) {
-        if place == 0 || !place.is_multiple_of(self.stride_events) {
-            return;
-        }
-        if self.entries.len() == INDEX_ENTRY_COUNT_MAX {
-            self.thin_out();
-            // The event may lie between two strides of the doubled width.
-            return self.note(place, entry);
-        }
-        self.entries.push(entry);
-    }
-
-    /// Drops every second entry and doubles the stride, so that places stay multiples of it.
-    fn thin_out(&mut self) {
-        let mut is_multiple = false;
-        self.entries.retain(|_| {
-            let kept = is_multiple;
-            is_multiple = !is_multiple;
-            kept
-        });
-        self.stride_events = self.stride_events.saturating_mul(2);
-    }
-}
-
-/// Writes a log into a file whose only writer it is.
+/// The log's lock is that of its first file, held for the writer's life. Bytes reach the file when 256 KiB have come
+/// together, at [`LogWriter::flush`], at a sync and at [`LogWriter::finish`]. A writer that is dropped before leaves a
+/// log without what was not flushed, and unsealed; that is what a crash leaves as well, and every reader takes it.
 ///
-/// Bytes reach the file when 64 KiB have come together, at [`LogWriter::flush`], [`LogWriter::sync`] and
-/// [`LogWriter::finish`]. A writer that is dropped before leaves a log without what was not flushed, and unsealed;
-/// that is what a crash leaves as well, and every reader takes it.
+/// After a write or sync that failed every call fails, and [`LogWriter::durable_seq`] stays where it was: a second
+/// sync would prove nothing about what the first one lost.
 #[derive(Debug)]
 pub struct LogWriter {
+    storage: Arc<dyn Storage>,
+    path: PathBuf,
+    options: WriterOptions,
+    header: LogHeader,
     encoder: LogEncoder,
+    payload: Vec<u8>,
     file: Box<dyn AppendFile>,
+    /// The first file, where `file` is a later one.
+    lock: Option<Box<dyn AppendFile>>,
     name: String,
     durable_seq: Seq,
+    unsynced_event_count: u64,
+    is_synced: bool,
+    batch_is_due: bool,
+    synced_at: Duration,
     failed: bool,
 }
 
+/// A new file with its header and first batch in it.
+struct Segment {
+    header: LogHeader,
+    encoder: LogEncoder,
+    file: Box<dyn AppendFile>,
+    name: String,
+}
+
 impl LogWriter {
-    /// Creates a log at `path`, where nothing may be, and puts its header on durable media.
+    /// Creates a log at `path`, where nothing may be. Its first file appears whole and durable: header, first batch and
+    /// preallocated zeros.
     ///
     /// # Errors
     ///
-    /// [`AppendError::Storage`] when the file exists, another writer has it, or the storage refuses otherwise; those of
-    /// [`LogHeader::encode`], before any file is created.
-    pub fn create(storage: &dyn Storage, path: &Path, header: &LogHeader) -> Result<Self, AppendError> {
-        let encoder = LogEncoder::new(header)?;
-        let name = path.display().to_string();
-        let file = storage.create_new(path).map_err(|source| AppendError::Storage { file: name.clone(), source })?;
-        let durable_seq = Seq(encoder.next_seq.0.saturating_sub(1));
-        let mut writer = Self { encoder, file, name, durable_seq, failed: false };
-        writer.sync()?;
+    /// [`AppendError::Storage`] when the file or a second segment exists, or the storage refuses otherwise;
+    /// [`AppendError::Invalid`] for a header of another segment than the first; those of [`LogHeader::encode`].
+    pub fn create(
+        storage: Arc<dyn Storage>,
+        path: &Path,
+        header: &LogHeader,
+        options: WriterOptions,
+    ) -> Result<Self, AppendError> {
+        if header.segment != 0 {
+            return Err(AppendError::Invalid { what: "segment of a new log", found: u64::from(header.segment) });
+        }
+        // A second segment without a first is what is left of another log.
+        require_nothing(&*storage, &segment_path(path, 1))?;
+        let segment = Segment::create(&*storage, path, header.clone(), &options)?;
+        Ok(Self::on(storage, path, options, segment, None))
+    }
+
+    /// Opens the log at `path` to go on behind its last record: in the last file, over its unused zeros, or in a new
+    /// one where the last is sealed. Only the last file is read.
+    ///
+    /// Everything found is durable when this returns. What its last writer had not made durable is written again before
+    /// it is synced: the sync of that writer may have failed, and bytes that a reader sees need not be on the disk then.
+    ///
+    /// # Errors
+    ///
+    /// [`ResumeError`]: another writer has the log, or it is damaged, or ends in an unfinished record.
+    pub fn resume(storage: Arc<dyn Storage>, path: &Path, options: WriterOptions) -> Result<Self, ResumeError> {
+        let refused = |name: &str, source| ResumeError::Storage { file: name.to_string(), source };
+        let log_name = path.display().to_string();
+        // The lock comes first: until it is held, another writer may still be appending.
+        let first = storage.open_append(path).map_err(|source| refused(&log_name, source))?;
+        let number = last_segment(&*storage, path).map_err(|source| refused(&log_name, source))?;
+        let last_path = segment_path(path, number);
+        let name = last_path.display().to_string();
+        let bytes = storage.read(&last_path).map_err(|source| refused(&name, source))?;
+        let resumed = LogEncoder::read_to_end(&name, &bytes)?;
+        let (header, encoder) = (resumed.header, resumed.encoder);
+        if header.segment != number {
+            return Err(ResumeError::OtherSegment { file: name, expected: number, found: header.segment });
+        }
+        if let Some(end) = resumed.end {
+            let header = following(&header, encoder.next_seq(), end.event_digest)?;
+            let segment = Segment::create(&*storage, path, header, &options)?;
+            return Ok(Self::on(storage, path, options, segment, Some(first)));
+        }
+        require_own_schema(&name, &header)?;
+        if let Tail::Torn { offset, bytes, .. } = resumed.tail {
+            return Err(ResumeError::Tail { file: name, offset, bytes });
+        }
+        let (file, lock) = match number {
+            0 => (first, None),
+            _ => (storage.open_append(&last_path).map_err(|source| refused(&name, source))?, Some(first)),
+        };
+        let sound = usize::try_from(encoder.taken_bytes()).unwrap_or(usize::MAX).min(bytes.len());
+        let batch_offset = usize::try_from(resumed.batch_offset).unwrap_or(usize::MAX).min(sound);
+        let segment = Segment { header, encoder, file, name };
+        let mut writer = Self::on(storage, path, options, segment, lock);
+        writer.make_durable_again(resumed.batch_offset, &bytes[batch_offset..sound])?;
         Ok(writer)
     }
 
-    /// Opens the log at `path` to go on behind its last record.
-    ///
-    /// # Errors
-    ///
-    /// [`ResumeError`]: another writer has the file, or the log is damaged, sealed, or ends in an unfinished record.
-    pub fn resume(storage: &dyn Storage, path: &Path) -> Result<Self, ResumeError> {
-        let name = path.display().to_string();
-        let failed = |source| ResumeError::Storage { file: name.clone(), source };
-        // The lock comes first: until it is held, another writer may still be appending.
-        let file = storage.open_append(path).map_err(failed)?;
-        let bytes = storage.read(path).map_err(failed)?;
-        let encoder = LogEncoder::resume(&name, &bytes)?;
-        let durable_seq = encoder.durable_seq;
-        Ok(Self { encoder, file, name, durable_seq, failed: false })
+    /// A writer whose file has nothing that is not durable.
+    fn on(
+        storage: Arc<dyn Storage>,
+        path: &Path,
+        options: WriterOptions,
+        segment: Segment,
+        lock: Option<Box<dyn AppendFile>>,
+    ) -> Self {
+        let Segment { header, encoder, file, name } = segment;
+        let durable_seq = before(encoder.next_seq());
+        let synced_at = options.clock.now();
+        Self {
+            storage,
+            path: path.to_path_buf(),
+            options,
+            header,
+            encoder,
+            payload: Vec::new(),
+            file,
+            lock,
+            name,
+            durable_seq,
+            unsynced_event_count: 0,
+            is_synced: true,
+            batch_is_due: false,
+            synced_at,
+            failed: false,
+        }
+    }
+
+    /// Writes `bytes`, which the file seems to have at `offset`, once more, and begins a batch behind them. Each is
+    /// durable before the next, so that the batch never says more than is true.
+    fn make_durable_again(&mut self, offset: u64, bytes: &[u8]) -> Result<(), AppendError> {
+        let written = self.file.write_at(offset, bytes).and_then(|()| self.file.sync());
+        self.settle(written)?;
+        self.encoder.batch(self.durable_seq)?;
+        self.write_pending()?;
+        self.sync_file()
     }
 
     /// Appends an event and returns the number it got.
@@ -362,8 +235,23 @@ impl LogWriter {
     /// Those of [`LogEncoder::event`], [`AppendError::Storage`], [`AppendError::Failed`].
     pub fn event(&mut self, at: TimeMs, event: &Event) -> Result<Seq, AppendError> {
         self.require_sound()?;
-        let seq = self.encoder.event(at, event)?;
-        self.flush_if_full()?;
+        let mut payload = mem::take(&mut self.payload);
+        let record_type = encode_event(event, &mut payload).map_err(AppendError::Record);
+        let appended = record_type.and_then(|record_type| self.append_event(at, record_type, &payload));
+        self.payload = payload;
+        let seq = appended?;
+        self.obey_policy()?;
+        Ok(seq)
+    }
+
+    /// Appends an event whose payload is archived already, and returns the number it got.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`LogEncoder::raw_event`], [`AppendError::Storage`], [`AppendError::Failed`].
+    pub fn raw_event(&mut self, at: TimeMs, record_type: RecordType, payload: &[u8]) -> Result<Seq, AppendError> {
+        let seq = self.append_event(at, record_type, payload)?;
+        self.obey_policy()?;
         Ok(seq)
     }
 
@@ -374,7 +262,11 @@ impl LogWriter {
     /// Those of [`LogEncoder::mark`], [`AppendError::Storage`], [`AppendError::Failed`].
     pub fn mark(&mut self, at: TimeMs, mark: &Mark) -> Result<(), AppendError> {
         self.require_sound()?;
+        check_mark(mark)?;
+        self.make_room(FRAME_HEADER_SIZE_BYTES + MARK_HEAD_SIZE_BYTES + mark.name.len())?;
+        self.begin_batch()?;
         self.encoder.mark(at, mark)?;
+        self.is_synced = false;
         self.flush_if_full()
     }
 
@@ -388,10 +280,8 @@ impl LogWriter {
         if self.encoder.pending().is_empty() {
             return Ok(());
         }
-        let appended = self.file.append(self.encoder.pending());
-        self.settle(appended)?;
-        self.encoder.clear_pending();
-        Ok(())
+        self.preallocate()?;
+        self.write_pending()
     }
 
     /// Puts everything on durable media and returns the number of the last durable event.
@@ -401,9 +291,9 @@ impl LogWriter {
     /// [`AppendError::Storage`], [`AppendError::Failed`].
     pub fn sync(&mut self) -> Result<Seq, AppendError> {
         self.flush()?;
-        let synced = self.file.sync();
-        self.settle(synced)?;
-        self.durable_seq = Seq(self.encoder.next_seq.0.saturating_sub(1));
+        if !self.is_synced {
+            self.sync_file()?;
+        }
         Ok(self.durable_seq)
     }
 
@@ -413,13 +303,10 @@ impl LogWriter {
     ///
     /// [`AppendError::Storage`], [`AppendError::Failed`].
     pub fn finish(mut self) -> Result<End, AppendError> {
-        self.require_sound()?;
-        let end = self.encoder.end()?;
-        self.sync()?;
-        Ok(end)
+        self.seal()
     }
 
-    /// Returns the number of the last event that [`LogWriter::sync`] put on durable media.
+    /// Returns the number of the last event known to be on durable media.
     pub fn durable_seq(&self) -> Seq {
         self.durable_seq
     }
@@ -429,11 +316,146 @@ impl LogWriter {
         self.encoder.next_seq()
     }
 
+    /// Returns the number of the file that is written to, from 0.
+    pub fn segment(&self) -> u32 {
+        self.header.segment
+    }
+
+    /// Returns the log as errors name it: the file that is written to.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Appends an event and leaves it to the caller to obey the policy.
+    pub(super) fn append_event(
+        &mut self,
+        at: TimeMs,
+        record_type: RecordType,
+        payload: &[u8],
+    ) -> Result<Seq, AppendError> {
+        self.require_sound()?;
+        self.encoder.check_event(record_type)?;
+        self.make_room(FRAME_HEADER_SIZE_BYTES + payload.len())?;
+        self.begin_batch()?;
+        let seq = self.encoder.raw_event(at, record_type, payload)?;
+        self.is_synced = false;
+        self.unsynced_event_count += 1;
+        self.flush_if_full()?;
+        Ok(seq)
+    }
+
+    /// Syncs if the policy asks for it.
+    pub(super) fn obey_policy(&mut self) -> Result<(), AppendError> {
+        let is_due = match self.options.durability {
+            DurabilityPolicy::Never => false,
+            DurabilityPolicy::EveryEvents(count) => self.unsynced_event_count >= u64::from(count.get()),
+            DurabilityPolicy::EveryMs(_) => self.sync_due_in() == Some(Duration::ZERO),
+            DurabilityPolicy::EveryEvent => self.unsynced_event_count > 0,
+        };
+        if is_due {
+            self.sync()?;
+        }
+        Ok(())
+    }
+
+    /// Returns how long the policy lets what was appended wait; `None` where it sets no time or nothing waits.
+    pub(super) fn sync_due_in(&self) -> Option<Duration> {
+        match self.options.durability {
+            DurabilityPolicy::EveryMs(ms) if !self.is_synced => {
+                let due_at = self.synced_at.saturating_add(Duration::from_millis(u64::from(ms.get())));
+                Some(due_at.saturating_sub(self.options.clock.now()))
+            }
+            DurabilityPolicy::EveryMs(_)
+            | DurabilityPolicy::Never
+            | DurabilityPolicy::EveryEvents(_)
+            | DurabilityPolicy::EveryEvent => None,
+        }
+    }
+
+    /// Goes to the next file where a frame of `frame_size_bytes` would make this one too large.
+    fn make_room(&mut self, frame_size_bytes: usize) -> Result<(), AppendError> {
+        let batch_size_bytes = if self.batch_is_due { BATCH_FRAME_SIZE_BYTES } else { 0 };
+        let size_bytes = self.encoder.sealed_size_bytes(1) + batch_size_bytes + frame_size_bytes as u64;
+        if size_bytes <= self.options.segment_size_bytes || self.encoder.event_count() == 0 {
+            return Ok(());
+        }
+        self.rotate()
+    }
+
+    fn rotate(&mut self) -> Result<(), AppendError> {
+        let header = following(&self.header, self.encoder.next_seq(), self.encoder.event_digest())?;
+        self.seal()?;
+        let created = Segment::create(&*self.storage, &self.path, header, &self.options);
+        let Segment { header, encoder, file, name } = created.inspect_err(|_| self.failed = true)?;
+        let sealed = mem::replace(&mut self.file, file);
+        // The first file is kept open for its lock; any other one is done with.
+        self.lock.get_or_insert(sealed);
+        (self.header, self.encoder, self.name) = (header, encoder, name);
+        // The new file came with a batch.
+        self.batch_is_due = false;
+        Ok(())
+    }
+
+    fn seal(&mut self) -> Result<End, AppendError> {
+        self.sync()?;
+        let cut = self.file.cut(self.encoder.sealed_size_bytes(0));
+        self.settle(cut)?;
+        self.encoder.index()?;
+        if !self.encoder.pending().is_empty() {
+            self.write_pending()?;
+            self.sync_file()?;
+        }
+        let end = self.encoder.end()?;
+        self.write_pending()?;
+        self.sync_file()?;
+        Ok(end)
+    }
+
+    fn begin_batch(&mut self) -> Result<(), AppendError> {
+        if self.batch_is_due {
+            self.encoder.batch(self.durable_seq)?;
+            self.batch_is_due = false;
+        }
+        Ok(())
+    }
+
     fn flush_if_full(&mut self) -> Result<(), AppendError> {
         if self.encoder.pending().len() < BUFFER_SIZE_BYTES {
             return Ok(());
         }
         self.flush()
+    }
+
+    /// Makes sure that there are zeros to write over, where that is wanted.
+    fn preallocate(&mut self) -> Result<(), AppendError> {
+        let (size_bytes, needed_bytes) = (self.file.size_bytes(), self.encoder.size_bytes());
+        if self.options.preallocate_bytes == 0 || needed_bytes <= size_bytes {
+            return Ok(());
+        }
+        let wanted_bytes = size_bytes.saturating_add(self.options.preallocate_bytes);
+        let extended = self.file.extend(wanted_bytes.min(self.options.segment_size_bytes).max(needed_bytes));
+        self.settle(extended)
+    }
+
+    fn write_pending(&mut self) -> Result<(), AppendError> {
+        let written = self.file.write_at(self.encoder.taken_bytes(), self.encoder.pending());
+        self.settle(written)?;
+        self.encoder.clear_pending();
+        Ok(())
+    }
+
+    /// Waits until everything written is durable, and remembers it.
+    fn sync_file(&mut self) -> Result<(), AppendError> {
+        let synced = self.file.sync();
+        self.settle(synced)?;
+        self.batch_is_due |= !self.is_synced;
+        self.is_synced = true;
+        self.unsynced_event_count = 0;
+        self.durable_seq = before(self.encoder.next_seq());
+        if matches!(self.options.durability, DurabilityPolicy::EveryMs(_)) {
+            self.synced_at = self.options.clock.now();
+        }
+        Ok(())
     }
 
     fn require_sound(&self) -> Result<(), AppendError> {
@@ -444,7 +466,7 @@ impl LogWriter {
     }
 
     /// Remembers a failure for good: what reached the disk is unknown from then on.
-    fn settle(&mut self, result: Result<(), crate::storage::StorageError>) -> Result<(), AppendError> {
+    fn settle(&mut self, result: Result<(), StorageError>) -> Result<(), AppendError> {
         result.map_err(|source| {
             self.failed = true;
             AppendError::Storage { file: self.name.clone(), source }
@@ -452,21 +474,53 @@ impl LogWriter {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_full_index_loses_every_second_entry_and_goes_on() {
-        let mut index = Index::new();
-        let entry = |place: u64| IndexEntry { seq: Seq(place + 1), at_max: TimeMs(0), offset: place };
-        let count = INDEX_ENTRY_COUNT_MAX as u64 + 3;
-        for place in (0..=count).map(|stride| stride * INDEX_STRIDE_EVENTS) {
-            index.note(place, entry(place));
-            index.note(place + 1, entry(place + 1));
-        }
-        let expected: Vec<u64> = (1..=count / 2).map(|pair| pair * 2 * INDEX_STRIDE_EVENTS).collect();
-        let found: Vec<u64> = index.entries.iter().map(|entry| entry.offset).collect();
-        assert!(found == expected, "{} entries, {} expected", found.len(), expected.len());
+impl Segment {
+    /// Creates the file of the segment that `header` is for, in the log at `log`.
+    fn create(
+        storage: &dyn Storage,
+        log: &Path,
+        header: LogHeader,
+        options: &WriterOptions,
+    ) -> Result<Self, AppendError> {
+        let path = segment_path(log, header.segment);
+        let name = path.display().to_string();
+        let mut encoder = LogEncoder::new(&header)?;
+        // A first batch that came later could be lost while records behind it are not; then nothing would say that
+        // those were not durable.
+        encoder.batch(before(header.first_seq))?;
+        let size_bytes = options.preallocate_bytes.min(options.segment_size_bytes);
+        let file = storage
+            .create_filled(&path, encoder.pending(), size_bytes)
+            .map_err(|source| AppendError::Storage { file: name.clone(), source })?;
+        encoder.clear_pending();
+        Ok(Self { header, encoder, file, name })
     }
 }
+
+/// Returns the header of the segment behind the one with `header`.
+fn following(header: &LogHeader, first_seq: Seq, previous_digest: Digest128) -> Result<LogHeader, AppendError> {
+    let found = u64::from(header.segment);
+    let segment =
+        header.segment.checked_add(1).ok_or(AppendError::Invalid { what: "number of the last segment", found })?;
+    Ok(LogHeader { segment, first_seq, previous_digest, event_schema: event_schema_fingerprint(), ..header.clone() })
+}
+
+fn require_nothing(storage: &dyn Storage, path: &Path) -> Result<(), AppendError> {
+    let failed = |source| AppendError::Storage { file: path.display().to_string(), source };
+    match storage.entry_kind(path).map_err(failed)? {
+        None => Ok(()),
+        Some(_) => {
+            let operation = crate::storage::Operation::Create;
+            Err(failed(StorageError::AlreadyExists { operation, path: path.to_path_buf() }))
+        }
+    }
+}
+
+/// Returns the number before `seq`, the number of an event to come.
+fn before(seq: Seq) -> Seq {
+    assert!(seq.0 > 0);
+    Seq(seq.0 - 1)
+}
+
+#[cfg(test)]
+mod tests;

@@ -14,9 +14,8 @@
 //! error that names file, offset and sequence number, and nothing behind it is used). After a failed write or sync a
 //! writer refuses everything.
 //!
-//! What it deliberately does not do: repair (a reader reports what it would cut), group commit, preallocation and
-//! memory maps (the formats have room for them), and protection against forgery: checksums and digests find damage,
-//! not malice.
+//! What it deliberately does not do: repair (a reader reports what it would cut), memory maps, and protection against
+//! forgery: checksums and digests find damage, not malice.
 //!
 //! | File | Holds |
 //! |---|---|
@@ -24,11 +23,15 @@
 //! | `header` | the file header of a log |
 //! | `control` | marks, batches, indexes and ends: the records that are no events |
 //! | `record` | the payloads of events, mirrored from the kernel's type, and their schema's fingerprint |
-//! | `log_writer`, `log_reader` | the log, written and read |
+//! | `log_encoder`, `log_reader` | one file of a log, to bytes and back |
+//! | `log_writer` | the log in its files: segments, batches, durability |
+//! | `queued_writer` | the same from a thread of its own |
+//! | `segments`, `clock` | the names of a log's files; the time between syncs |
 //! | `trace` | the trace, written and read |
 //! | `image` | the kernel's state as bytes |
 //! | `digest` | chain, event and state digests |
 
+mod clock;
 mod control;
 mod digest;
 mod error;
@@ -36,11 +39,15 @@ mod fields;
 mod frame;
 mod header;
 mod image;
+mod log_encoder;
 mod log_reader;
 mod log_writer;
+mod queued_writer;
 mod record;
+mod segments;
 mod trace;
 
+pub use clock::{Clock, SystemClock};
 pub use control::{End, IndexEntry, MARK_NAME_SIZE_BYTES_MAX, Mark, MarkKind};
 pub use digest::{ChainHasher, Digest128, Digest256};
 pub use error::{
@@ -50,13 +57,16 @@ pub use error::{
 pub use frame::{FRAME_HEADER_SIZE_BYTES, Frame, FrameHeader, PAYLOAD_SIZE_BYTES_MAX, decode_frame, encode_frame};
 pub use header::{FORMAT_VERSION, LOG_MAGIC, LogHeader, TEXT_SIZE_BYTES_MAX};
 pub use image::{decode_state, encode_state};
+pub use log_encoder::LogEncoder;
 pub use log_reader::{
     DecodedLog, LogEntry, LogReader, LogRecord, PlacedMark, RawEvent, RecordBody, Summary, Tail, read_log,
 };
-pub use log_writer::{LogEncoder, LogWriter};
+pub use log_writer::{DurabilityPolicy, LogWriter, WriterOptions};
+pub use queued_writer::{QueueError, QueuedWriter};
 pub use record::{
     RecordType, decode_event, encode_event, event_schema_fingerprint, event_schema_text, is_known_event_schema,
 };
+pub use segments::segment_path;
 pub use trace::{
     Checkpoint, FinalRecord, StateImage, TRACE_FORMAT_VERSION, TRACE_MAGIC, Trace, TraceEncoder, TraceHeader,
     TraceWriter, state_hash,

@@ -13,6 +13,7 @@
 //!
 //! Source: specs/log-format.md, section Events.
 
+mod hot;
 mod mirror;
 #[expect(clippy::enum_variant_names, reason = "variants are spelled as the kernel spells them")]
 mod schema;
@@ -52,7 +53,7 @@ const KNOWN_EVENT_SCHEMAS: &[&str] = &["da42e9466c44ef4fa201e4dfc1fac7b1"];
 ///
 /// [`RecordError::NotArchived`] where the archive is larger than a payload may be; then `payload` is empty.
 pub fn encode_event(event: &Event, payload: &mut Vec<u8>) -> Result<RecordType, RecordError> {
-    schema::encode(event, payload)
+    hot::encode(event, payload)
 }
 
 /// Reads an event back from its archived payload. The bytes are validated first and may lie at any address.

@@ -5,6 +5,7 @@ mod containment_prices;
 mod determinism;
 mod flips;
 mod kernel_rules;
+mod log_writer;
 mod planted;
 mod project;
 mod prop_sequences;

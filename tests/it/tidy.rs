@@ -52,6 +52,9 @@ const CRATES: &[(&str, &[&str])] = &[
 /// Files outside of the storage room that read files named on the command line.
 const READS_FILES: &[&str] = &["cli/registry.rs", "cli/validate.rs"];
 
+/// Files that write a log while something else goes on: they may use a thread, and measure how long it has waited.
+const MAY_WAIT: &[(&str, &str)] = &[("wal/queued_writer.rs", "std::thread"), ("wal/clock.rs", "Instant")];
+
 /// A source file: its path below `src/`, its code without comments and with empty texts, and its texts.
 struct Source {
     name: String,
@@ -286,7 +289,8 @@ fn has_word(code: &str, word: &str) -> bool {
 fn nothing_depends_on_a_host_or_on_hashing() {
     for source in sources() {
         for word in ["HashMap", "HashSet", "SystemTime", "Instant", "RandomState", "thread_rng", "getrandom"] {
-            assert!(!has_word(&source.code, word), "{}: {word}", source.name);
+            let allowed = MAY_WAIT.contains(&(source.name.as_str(), word));
+            assert!(allowed || !has_word(&source.code, word), "{}: {word}", source.name);
         }
         let may_open = ["storage/disk.rs", "kernel/build.rs"].contains(&source.name.as_str())
             || READS_FILES.contains(&source.name.as_str());
@@ -299,7 +303,8 @@ fn nothing_depends_on_a_host_or_on_hashing() {
             // The number of the process is in the name of a temporary file, which is renamed before anyone sees it.
             let code = source.code.replace("std::process::id()", "");
             for word in ["std::env", "std::process", "std::thread", "std::net"] {
-                assert!(!code.contains(word), "{}: {word}", source.name);
+                let allowed = MAY_WAIT.contains(&(source.name.as_str(), word));
+                assert!(allowed || !code.contains(word), "{}: {word}", source.name);
             }
         }
     }

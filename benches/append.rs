@@ -1,0 +1,201 @@
+//! How fast events are appended, as ratios of one run.
+//!
+//! Three figures: what archiving and framing an event costs; appending with one sync per 1,000 events, and with one per
+//! event, each against a plain writer that appends the same payloads, framed with length and CRC-32C, through a
+//! `BufWriter` to a file that grows. Only ratios of runs right after each other mean anything on a shared disk, so the
+//! contenders take turns and the median of the ratios is printed.
+//!
+//! `cargo bench --bench append`; the folder of the files is the argument, or the system's temporary one.
+
+use std::fs::File;
+use std::hint::black_box;
+use std::io::{BufWriter, Write};
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crc_fast::crc32_iscsi;
+use drillfold::storage::{DiskStorage, Durability};
+use drillfold::wal::{
+    Digest256, DurabilityPolicy, LogEncoder, LogHeader, LogWriter, RecordType, WriterOptions, encode_event,
+};
+use drillfold_kernel::event::{BookChange, Event, Level};
+use drillfold_kernel::units::{InstrumentId, Price, Qty, TimeMs};
+
+/// One contender's turn: it appends the events and syncs every so many.
+type Turn<'a> = dyn Fn(&Path, &[Event], &[(RecordType, Vec<u8>)], usize) -> Times + 'a;
+
+/// How long a turn took, without and with what it prepared.
+#[derive(Clone, Copy)]
+struct Times {
+    timed: Duration,
+    inclusive: Duration,
+}
+
+fn main() {
+    // `cargo test --benches` runs this too, and asks for no figures.
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
+    let is_bench = std::env::args().any(|argument| argument == "--bench");
+    let folder = arguments.first().map_or_else(std::env::temp_dir, PathBuf::from);
+    let (rounds, event_count) = if is_bench { (9, 100_000) } else { (1, 2_000) };
+    encode(if is_bench { 2_000_000 } else { 2_000 });
+    println!("\none sync per 1,000 events, {event_count} events:");
+    compare(&folder, rounds, event_count, 1_000);
+    let event_count = if is_bench { 1_500 } else { 10 };
+    println!("\none sync per event, {event_count} events:");
+    compare(&folder, rounds, event_count, 1);
+}
+
+/// A change of a book by one or two levels.
+fn event(number: u64) -> Event {
+    let level = |place: i64| Level { price: Price(50_000_000_000_000 + place), qty: Qty(10_000_000_000 + place) };
+    let place = number.cast_signed();
+    let (bids, asks) = match number % 3 {
+        0 => (vec![level(place)], vec![level(place + 1)]),
+        1 => (vec![level(place)], vec![]),
+        _ => (vec![], vec![level(place), level(place + 1)]),
+    };
+    Event::BookChanged(BookChange {
+        instrument: InstrumentId(3),
+        prev_change_id: number,
+        change_id: number + 1,
+        bids,
+        asks,
+    })
+}
+
+fn header() -> LogHeader {
+    LogHeader::first("bench", 1, Digest256::default(), "bench")
+}
+
+fn at(number: usize) -> TimeMs {
+    TimeMs(1_600_000_000_000 + number as i64)
+}
+
+fn encode(event_count: usize) {
+    let events: Vec<Event> = (0..1_024).map(event).collect();
+    let mut payload = Vec::new();
+    let (mut archive, mut append, mut frame) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..7 {
+        let start = Instant::now();
+        for number in 0..event_count {
+            let record_type = encode_event(&events[number % events.len()], &mut payload).expect("it is archived");
+            black_box((record_type, &payload));
+        }
+        archive.push(start.elapsed());
+        let payloads = archived(&events);
+        let mut log = LogEncoder::new(&header()).expect("the header is sound");
+        let start = Instant::now();
+        for number in 0..event_count {
+            let (record_type, payload) = &payloads[number % events.len()];
+            log.raw_event(at(number), *record_type, payload).expect("it is appended");
+            if number % 1_000 == 999 {
+                black_box(log.take_pending());
+            }
+        }
+        frame.push(start.elapsed());
+        let mut log = LogEncoder::new(&header()).expect("the header is sound");
+        let start = Instant::now();
+        for number in 0..event_count {
+            log.event(at(number), &events[number % events.len()]).expect("it is appended");
+            if number % 1_000 == 999 {
+                black_box(log.take_pending());
+            }
+        }
+        append.push(start.elapsed());
+    }
+    let per_event = |times: &mut Vec<Duration>| median(times).as_secs_f64() * 1e9 / event_count as f64;
+    println!("archive an event: {:.1} ns", per_event(&mut archive));
+    println!("frame, checksum and digest of one archived before: {:.1} ns", per_event(&mut frame));
+    println!("all of it: {:.1} ns", per_event(&mut append));
+}
+
+fn archived(events: &[Event]) -> Vec<(RecordType, Vec<u8>)> {
+    let archive = |event| {
+        let mut payload = Vec::new();
+        (encode_event(event, &mut payload).expect("it is archived"), payload)
+    };
+    events.iter().map(archive).collect()
+}
+
+fn compare(folder: &Path, rounds: usize, event_count: usize, sync_events: usize) {
+    let events: Vec<Event> = (0..event_count as u64).map(event).collect();
+    let payloads = archived(&events);
+    let size_bytes: usize = payloads.iter().map(|(_, payload)| payload.len()).sum();
+    println!("payloads of {} bytes on average", size_bytes / event_count);
+    let file_size_bytes = (size_bytes + event_count * 64 + (1 << 16)) as u64;
+    let growing =
+        |path: &Path, events: &[Event], _: &[(RecordType, Vec<u8>)], every: usize| log_writer(path, events, every, 0);
+    let preallocated = |path: &Path, events: &[Event], _: &[(RecordType, Vec<u8>)], every: usize| {
+        log_writer(path, events, every, file_size_bytes)
+    };
+    let in_pieces = |path: &Path, events: &[Event], _: &[(RecordType, Vec<u8>)], every: usize| {
+        log_writer(path, events, every, 8 << 20)
+    };
+    let contenders: [(&str, &Turn<'_>); 4] = [
+        ("plain, growing", &plain),
+        ("log, growing", &growing),
+        ("log, preallocated", &preallocated),
+        ("log, by 8 MiB", &in_pieces),
+    ];
+    let mut times: Vec<Vec<Times>> = vec![Vec::new(); contenders.len()];
+    for round in 0..rounds {
+        for (place, (_, turn)) in contenders.iter().enumerate() {
+            let path = folder.join(format!("drillfold-bench-{}-{round}-{place}.wal", std::process::id()));
+            times[place].push(turn(&path, &events, &payloads, sync_events));
+            std::fs::remove_file(&path).expect("the file is there");
+        }
+    }
+    let reference: Vec<f64> = times[0].iter().map(|times| times.timed.as_secs_f64()).collect();
+    for ((name, _), times) in contenders.iter().zip(&times) {
+        let ratio = |time: fn(&Times) -> Duration| {
+            let mut ratios: Vec<f64> =
+                reference.iter().zip(times).map(|(plain, own)| plain / time(own).as_secs_f64()).collect();
+            ratios.sort_by(f64::total_cmp);
+            (ratios[ratios.len() / 2], ratios[0], ratios[ratios.len() - 1])
+        };
+        let mut timed: Vec<Duration> = times.iter().map(|times| times.timed).collect();
+        let rate = event_count as f64 / median(&mut timed).as_secs_f64() / 1e3;
+        let (timed, least, most) = ratio(|times| times.timed);
+        let (inclusive, _, _) = ratio(|times| times.inclusive);
+        println!(
+            "{name:20} {rate:8.1} k events/s, {timed:.2} of plain ({least:.2} to {most:.2}), {inclusive:.2} with what it prepares"
+        );
+    }
+}
+
+fn plain(path: &Path, _: &[Event], payloads: &[(RecordType, Vec<u8>)], sync_events: usize) -> Times {
+    let start = Instant::now();
+    let mut file = BufWriter::with_capacity(1 << 20, File::create_new(path).expect("the file is new"));
+    let prepared = Instant::now();
+    for (number, (_, payload)) in payloads.iter().enumerate() {
+        file.write_all(&(payload.len() as u32).to_le_bytes()).expect("it is written");
+        file.write_all(&crc32_iscsi(payload).to_le_bytes()).expect("it is written");
+        file.write_all(payload).expect("it is written");
+        if (number + 1) % sync_events == 0 {
+            file.flush().expect("it is flushed");
+            file.get_ref().sync_data().expect("it is synced");
+        }
+    }
+    Times { timed: prepared.elapsed(), inclusive: start.elapsed() }
+}
+
+fn log_writer(path: &Path, events: &[Event], sync_events: usize, preallocate_bytes: u64) -> Times {
+    let count = NonZeroU32::new(sync_events as u32).expect("it is not 0");
+    let options =
+        WriterOptions { preallocate_bytes, ..WriterOptions::single_file(DurabilityPolicy::EveryEvents(count)) };
+    let storage = Arc::new(DiskStorage::new(Durability::Synced));
+    let start = Instant::now();
+    let mut log = LogWriter::create(storage, path, &header(), options).expect("the file is new");
+    let prepared = Instant::now();
+    for (number, event) in events.iter().enumerate() {
+        log.event(at(number), event).expect("it is appended");
+    }
+    Times { timed: prepared.elapsed(), inclusive: start.elapsed() }
+}
+
+fn median(times: &mut [Duration]) -> Duration {
+    times.sort();
+    times[times.len() / 2]
+}

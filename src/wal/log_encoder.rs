@@ -1,0 +1,392 @@
+//! Turning events and notes into the bytes of a log file, without touching one.
+
+use std::mem;
+use std::ops::Range;
+
+use drillfold_kernel::event::Event;
+use drillfold_kernel::units::{Seq, TimeMs};
+
+use super::control::{
+    BATCH_KIND, CONTROL_VERSION, END_KIND, EVENT_KIND_MAX, End, INDEX_ENTRY_COUNT_MAX, INDEX_ENTRY_SIZE_BYTES,
+    INDEX_KIND, IndexEntry, MARK_KIND, MARK_NAME_SIZE_BYTES_MAX, Mark, encode_batch, encode_index,
+};
+use super::digest::{Digest128, EventDigest};
+use super::error::{AppendError, ResumeError};
+use super::frame::{FRAME_HEADER_SIZE_BYTES, FrameHeader, encode_frame};
+use super::header::LogHeader;
+use super::log_reader::{LogReader, RecordBody, Tail};
+use super::record::{RecordType, encode_event, event_schema_fingerprint};
+
+/// Events from one index entry to the next, while the index has room.
+const INDEX_STRIDE_EVENTS: u64 = 1024;
+
+/// Size of a batch's frame, bytes.
+pub(super) const BATCH_FRAME_SIZE_BYTES: u64 = FRAME_HEADER_SIZE_BYTES as u64 + 8;
+
+/// Size of an end's frame, bytes.
+const END_FRAME_SIZE_BYTES: u64 = FRAME_HEADER_SIZE_BYTES as u64 + 48;
+
+/// Turns events and notes into the bytes of one log file.
+///
+/// The bytes depend on the calls alone. A call that fails appends nothing.
+#[derive(Debug)]
+pub struct LogEncoder {
+    buffer: Vec<u8>,
+    payload: Vec<u8>,
+    taken_bytes: u64,
+    first_seq: Seq,
+    next_seq: Seq,
+    durable_seq: Seq,
+    mark_count: u64,
+    at_last: TimeMs,
+    at_max: TimeMs,
+    digest: EventDigest,
+    index: Index,
+    index_offset: u64,
+    sealed: bool,
+}
+
+/// A log file that was read to its end in order to go on with it.
+pub(super) struct Resumed {
+    /// Goes on behind the last record; refuses everything where the file is sealed.
+    pub(super) encoder: LogEncoder,
+    pub(super) header: LogHeader,
+    pub(super) end: Option<End>,
+    pub(super) tail: Tail,
+    /// Where the file's last batch begins; where its header ends, if it has none. What is before it was durable when
+    /// it was written.
+    pub(super) batch_offset: u64,
+}
+
+impl LogEncoder {
+    /// Starts a file with its header.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`LogHeader::encode`].
+    pub fn new(header: &LogHeader) -> Result<Self, AppendError> {
+        let buffer = header.encode()?;
+        Ok(Self {
+            buffer,
+            payload: Vec::new(),
+            taken_bytes: 0,
+            first_seq: header.first_seq,
+            next_seq: header.first_seq,
+            durable_seq: Seq(header.first_seq.0.saturating_sub(1)),
+            mark_count: 0,
+            at_last: TimeMs(0),
+            at_max: TimeMs(i64::MIN),
+            digest: EventDigest::new(),
+            index: Index::new(),
+            index_offset: 0,
+            sealed: false,
+        })
+    }
+
+    /// Goes on behind the last record of the log in `bytes`. `file` is named in errors.
+    ///
+    /// The new encoder holds no bytes of the old ones.
+    ///
+    /// # Errors
+    ///
+    /// [`ResumeError`], also for a log that is sealed or does not end with a whole record.
+    pub fn resume(file: &str, bytes: &[u8]) -> Result<Self, ResumeError> {
+        let resumed = Self::read_to_end(file, bytes)?;
+        if resumed.end.is_some() {
+            return Err(ResumeError::Sealed { file: file.to_string() });
+        }
+        require_own_schema(file, &resumed.header)?;
+        match resumed.tail {
+            Tail::Clean => Ok(resumed.encoder),
+            Tail::Zeroed { offset, bytes } | Tail::Torn { offset, bytes, .. } => {
+                Err(ResumeError::Tail { file: file.to_string(), offset, bytes })
+            }
+        }
+    }
+
+    /// Reads a log file of any schema and with any tail, sealed or not.
+    pub(super) fn read_to_end(file: &str, bytes: &[u8]) -> Result<Resumed, ResumeError> {
+        let mut reader = LogReader::open(file, bytes)?;
+        let header = reader.header().clone();
+        let mut batch_offset = reader.summary().sound_bytes;
+        let mut index = Index::new();
+        let mut index_offset = 0;
+        let mut digest = EventDigest::new();
+        let (mut at_last, mut at_max) = (TimeMs(0), TimeMs(i64::MIN));
+        while let Some(record) = reader.next_record()? {
+            at_last = record.at;
+            match record.body {
+                RecordBody::Event(event) => {
+                    at_max = at_max.max(record.at);
+                    digest.push(event.checked_bytes());
+                    let entry = IndexEntry { seq: record.seq, at_max, offset: record.offset };
+                    index.note(record.seq.0 - header.first_seq.0, entry);
+                }
+                RecordBody::Batch { .. } => batch_offset = record.offset,
+                RecordBody::Index(_) => index_offset = record.offset,
+                RecordBody::Mark(_) | RecordBody::End(_) | RecordBody::Unknown(_) => {}
+            }
+        }
+        let summary = reader.summary();
+        let encoder = Self {
+            buffer: Vec::new(),
+            payload: Vec::new(),
+            taken_bytes: summary.sound_bytes,
+            first_seq: header.first_seq,
+            next_seq: summary.next_seq,
+            durable_seq: summary.durable_seq,
+            mark_count: summary.mark_count,
+            at_last,
+            at_max,
+            digest,
+            index,
+            index_offset,
+            sealed: summary.end.is_some(),
+        };
+        Ok(Resumed { encoder, header, end: summary.end, tail: summary.tail, batch_offset })
+    }
+
+    /// Appends an event and returns the number it got.
+    ///
+    /// # Errors
+    ///
+    /// [`AppendError::Sealed`], [`AppendError::Record`], [`AppendError::Frame`], [`AppendError::SequenceOverflow`].
+    pub fn event(&mut self, at: TimeMs, event: &Event) -> Result<Seq, AppendError> {
+        let mut payload = mem::take(&mut self.payload);
+        let record_type = encode_event(event, &mut payload).map_err(AppendError::Record);
+        let appended = record_type.and_then(|record_type| self.raw_event(at, record_type, &payload));
+        self.payload = payload;
+        appended
+    }
+
+    /// Appends an event whose payload is archived already, and returns the number it got.
+    ///
+    /// # Errors
+    ///
+    /// As [`LogEncoder::event`], and [`AppendError::NotAnEventKind`].
+    pub fn raw_event(&mut self, at: TimeMs, record_type: RecordType, payload: &[u8]) -> Result<Seq, AppendError> {
+        let following = self.check_event(record_type)?;
+        let seq = self.next_seq;
+        let offset = self.offset();
+        let checked = self.frame(record_type.kind, record_type.version, at, payload)?;
+        self.digest.push(&self.buffer[checked]);
+        self.at_max = self.at_max.max(at);
+        let entry = IndexEntry { seq, at_max: self.at_max, offset };
+        self.index.note(seq.0 - self.first_seq.0, entry);
+        self.next_seq = following;
+        Ok(seq)
+    }
+
+    /// Appends a mark in front of the next event; it takes no sequence number.
+    ///
+    /// # Errors
+    ///
+    /// [`AppendError::Sealed`], [`AppendError::TextTooLong`].
+    pub fn mark(&mut self, at: TimeMs, mark: &Mark) -> Result<(), AppendError> {
+        check_mark(mark)?;
+        self.frame(MARK_KIND, CONTROL_VERSION, at, &mark.encode())?;
+        self.mark_count += 1;
+        Ok(())
+    }
+
+    /// Begins a batch: records that every event up to `durable_seq`, inclusive, was durable by then.
+    ///
+    /// # Errors
+    ///
+    /// [`AppendError::Sealed`]; [`AppendError::OutOfOrder`] for a number below the last one given or past the last
+    /// event.
+    pub fn batch(&mut self, durable_seq: Seq) -> Result<(), AppendError> {
+        if durable_seq < self.durable_seq || durable_seq >= self.next_seq {
+            let (last, found) = (self.durable_seq.0, durable_seq.0);
+            return Err(AppendError::OutOfOrder { what: "durable sequence number", last, found });
+        }
+        self.frame(BATCH_KIND, CONTROL_VERSION, self.at_last, &encode_batch(durable_seq))?;
+        self.durable_seq = durable_seq;
+        Ok(())
+    }
+
+    /// Seals the file: appends its index, if it has enough events for one, and its last record, which is returned.
+    ///
+    /// # Errors
+    ///
+    /// [`AppendError::Sealed`].
+    pub fn end(&mut self) -> Result<End, AppendError> {
+        self.index()?;
+        let end = End {
+            event_count: self.event_count(),
+            mark_count: self.mark_count,
+            offset: self.offset(),
+            index_offset: self.index_offset,
+            event_digest: self.digest.value(),
+        };
+        self.frame(END_KIND, CONTROL_VERSION, self.at_last, &end.encode())?;
+        self.sealed = true;
+        Ok(end)
+    }
+
+    /// Appends the index if it has entries and is not there yet. Nothing but an end may follow it.
+    pub(super) fn index(&mut self) -> Result<(), AppendError> {
+        if self.index.entries.is_empty() || self.index_offset != 0 {
+            return Ok(());
+        }
+        let offset = self.offset();
+        let payload = encode_index(&self.index.entries);
+        self.frame(INDEX_KIND, CONTROL_VERSION, self.at_last, &payload)?;
+        self.index_offset = offset;
+        Ok(())
+    }
+
+    /// Checks that an event of that type can be appended and returns the number of the one behind it.
+    pub(super) fn check_event(&self, record_type: RecordType) -> Result<Seq, AppendError> {
+        if record_type.kind > EVENT_KIND_MAX {
+            return Err(AppendError::NotAnEventKind { kind: record_type.kind });
+        }
+        self.next_seq.0.checked_add(1).map(Seq).ok_or(AppendError::SequenceOverflow)
+    }
+
+    /// Returns the number the next event will get.
+    pub fn next_seq(&self) -> Seq {
+        self.next_seq
+    }
+
+    /// Returns how many events the file has.
+    pub fn event_count(&self) -> u64 {
+        self.next_seq.0 - self.first_seq.0
+    }
+
+    /// Returns the digest over the file's events so far.
+    pub fn event_digest(&self) -> Digest128 {
+        self.digest.value()
+    }
+
+    /// Returns the size of the file so far, bytes, whether its bytes were taken or not.
+    pub fn size_bytes(&self) -> u64 {
+        self.offset()
+    }
+
+    /// Returns the bytes that were not taken yet.
+    pub fn pending(&self) -> &[u8] {
+        &self.buffer
+    }
+
+    /// Takes the bytes that were not taken yet.
+    pub fn take_pending(&mut self) -> Vec<u8> {
+        let bytes = mem::take(&mut self.buffer);
+        self.taken_bytes += bytes.len() as u64;
+        bytes
+    }
+
+    /// Returns how many bytes of the file were taken.
+    pub(super) fn taken_bytes(&self) -> u64 {
+        self.taken_bytes
+    }
+
+    /// Returns the size the file has once it is sealed, with `more_entries` entries in its index beside those it has.
+    pub(super) fn sealed_size_bytes(&self, more_entries: usize) -> u64 {
+        let index = match (self.index.entries.len() + more_entries).min(INDEX_ENTRY_COUNT_MAX) {
+            0 => 0,
+            count => FRAME_HEADER_SIZE_BYTES + count * INDEX_ENTRY_SIZE_BYTES,
+        };
+        self.offset() + index as u64 + END_FRAME_SIZE_BYTES
+    }
+
+    /// Forgets the bytes that were not taken yet: they are in the file.
+    pub(super) fn clear_pending(&mut self) {
+        self.taken_bytes += self.buffer.len() as u64;
+        self.buffer.clear();
+    }
+
+    /// Where the next frame will start, bytes from the file's start.
+    fn offset(&self) -> u64 {
+        self.taken_bytes + self.buffer.len() as u64
+    }
+
+    fn frame(&mut self, kind: u16, version: u16, at: TimeMs, payload: &[u8]) -> Result<Range<usize>, AppendError> {
+        if self.sealed {
+            return Err(AppendError::Sealed);
+        }
+        let header = FrameHeader { kind, version, seq: self.next_seq.0, time_ms: at.0 };
+        let checked = encode_frame(&header, payload, &mut self.buffer).map_err(AppendError::Frame)?;
+        self.at_last = at;
+        Ok(checked)
+    }
+}
+
+/// Checks that a log takes `mark`.
+pub(super) fn check_mark(mark: &Mark) -> Result<(), AppendError> {
+    let (size_bytes, size_bytes_max) = (mark.name.len(), MARK_NAME_SIZE_BYTES_MAX);
+    if size_bytes > size_bytes_max {
+        return Err(AppendError::TextTooLong { field: "name of the mark", size_bytes, size_bytes_max });
+    }
+    Ok(())
+}
+
+/// Checks that this build may append to a file with `header`.
+pub(super) fn require_own_schema(file: &str, header: &LogHeader) -> Result<(), ResumeError> {
+    let (found, own) = (header.event_schema, event_schema_fingerprint());
+    if found != own {
+        return Err(ResumeError::OtherSchema { file: file.to_string(), found, own });
+    }
+    Ok(())
+}
+
+/// Collects the entries of a log's index. When they would no longer fit one record, every second one goes.
+#[derive(Debug)]
+struct Index {
+    entries: Vec<IndexEntry>,
+    stride_events: u64,
+    /// The next event to note: how many are before it in the file.
+    next_place: u64,
+}
+
+impl Index {
+    fn new() -> Self {
+        Self { entries: Vec::new(), stride_events: INDEX_STRIDE_EVENTS, next_place: INDEX_STRIDE_EVENTS }
+    }
+
+    /// Takes note of the event with `place` events before it in this file, if it is one for the index.
+    fn note(&mut self, place: u64, entry: IndexEntry) {
+        if place < self.next_place {
+            return;
+        }
+        if self.entries.len() == INDEX_ENTRY_COUNT_MAX {
+            self.thin_out();
+        }
+        // After thinning out the event may lie between two strides of the doubled width.
+        self.next_place = place.next_multiple_of(self.stride_events);
+        if place == self.next_place {
+            self.entries.push(entry);
+            self.next_place = place.saturating_add(self.stride_events);
+        }
+    }
+
+    /// Drops every second entry and doubles the stride, so that places stay multiples of it.
+    fn thin_out(&mut self) {
+        let mut is_multiple = false;
+        self.entries.retain(|_| {
+            let kept = is_multiple;
+            is_multiple = !is_multiple;
+            kept
+        });
+        self.stride_events = self.stride_events.saturating_mul(2);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_index_loses_every_second_entry_and_goes_on() {
+        let mut index = Index::new();
+        let entry = |place: u64| IndexEntry { seq: Seq(place + 1), at_max: TimeMs(0), offset: place };
+        let count = INDEX_ENTRY_COUNT_MAX as u64 + 3;
+        for place in (0..=count).map(|stride| stride * INDEX_STRIDE_EVENTS) {
+            index.note(place, entry(place));
+            index.note(place + 1, entry(place + 1));
+        }
+        let expected: Vec<u64> = (1..=count / 2).map(|pair| pair * 2 * INDEX_STRIDE_EVENTS).collect();
+        let found: Vec<u64> = index.entries.iter().map(|entry| entry.offset).collect();
+        assert!(found == expected, "{} entries, {} expected", found.len(), expected.len());
+    }
+}
