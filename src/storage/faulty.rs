@@ -8,7 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{AppendFile, Entry, EntryKind, Operation, Storage, StorageError};
+use super::{AppendFile, Entry, EntryKind, Operation, ReadFile, Storage, StorageError};
 
 /// How much still works before a fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +47,10 @@ impl<S: Storage> Storage for FaultyStorage<S> {
         self.inner.read_at_most(path, size_bytes_max)
     }
 
+    fn open_read(&self, path: &Path) -> Result<Box<dyn ReadFile>, StorageError> {
+        self.inner.open_read(path)
+    }
+
     fn create_new(&self, path: &Path) -> Result<Box<dyn AppendFile>, StorageError> {
         Ok(self.wrap(path, self.inner.create_new(path)?))
     }
@@ -61,6 +65,10 @@ impl<S: Storage> Storage for FaultyStorage<S> {
             return Err(disk_full(Operation::Replace, path));
         }
         self.inner.replace(path, bytes)
+    }
+
+    fn rename_new(&self, from: &Path, to: &Path) -> Result<(), StorageError> {
+        self.inner.rename_new(from, to)
     }
 
     fn list(&self, folder: &Path) -> Result<Vec<Entry>, StorageError> {

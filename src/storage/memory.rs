@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{AppendFile, Entry, EntryKind, Operation, Storage, StorageError};
+use super::{AppendFile, Entry, EntryKind, Mapping, Operation, ReadFile, Storage, StorageError};
 
 /// [`Storage`] in memory. Clones share the same files.
 ///
@@ -59,6 +59,14 @@ impl Storage for MemoryStorage {
         Ok(node.bytes.clone())
     }
 
+    fn open_read(&self, path: &Path) -> Result<Box<dyn ReadFile>, StorageError> {
+        let tree = lock(&self.tree);
+        match tree.files.get(&plain(path)) {
+            Some(node) => Ok(Box::new(MemoryReadFile { node: Arc::clone(node) })),
+            None => Err(StorageError::NotFound { operation: Operation::Read, path: path.to_path_buf() }),
+        }
+    }
+
     fn create_new(&self, path: &Path) -> Result<Box<dyn AppendFile>, StorageError> {
         let mut tree = lock(&self.tree);
         tree.check_place(Operation::Create, path)?;
@@ -88,6 +96,21 @@ impl Storage for MemoryStorage {
         }
         let node = Node { bytes: bytes.to_vec(), locked: false };
         tree.files.insert(plain(path), Arc::new(Mutex::new(node)));
+        Ok(())
+    }
+
+    fn rename_new(&self, from: &Path, to: &Path) -> Result<(), StorageError> {
+        let operation = Operation::Rename;
+        let mut tree = lock(&self.tree);
+        tree.check_place(operation, to)?;
+        if tree.kind(&plain(to)).is_some() {
+            return Err(StorageError::AlreadyExists { operation, path: to.to_path_buf() });
+        }
+        let node = tree
+            .files
+            .remove(&plain(from))
+            .ok_or_else(|| StorageError::NotFound { operation, path: from.to_path_buf() })?;
+        tree.files.insert(plain(to), node);
         Ok(())
     }
 
@@ -177,6 +200,31 @@ impl AppendFile for MemoryFile {
 impl Drop for MemoryFile {
     fn drop(&mut self) {
         lock(&self.node).locked = false;
+    }
+}
+
+/// A file in memory, open for reading. It sees what is appended later.
+#[derive(Debug)]
+struct MemoryReadFile {
+    node: Arc<Mutex<Node>>,
+}
+
+impl ReadFile for MemoryReadFile {
+    fn size_bytes(&self) -> Result<u64, StorageError> {
+        Ok(lock(&self.node).bytes.len() as u64)
+    }
+
+    fn read_at(&self, offset: u64, out: &mut [u8]) -> Result<usize, StorageError> {
+        let node = lock(&self.node);
+        let start = usize::try_from(offset).unwrap_or(usize::MAX).min(node.bytes.len());
+        let rest = &node.bytes[start..];
+        let filled = rest.len().min(out.len());
+        out[..filled].copy_from_slice(&rest[..filled]);
+        Ok(filled)
+    }
+
+    fn map(&self) -> Result<Mapping, StorageError> {
+        Ok(Mapping::copied(lock(&self.node).bytes.clone()))
     }
 }
 

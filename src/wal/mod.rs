@@ -30,37 +30,48 @@
 //! | `digest` | chain, event and state digests |
 
 mod control;
+mod cursor;
 mod digest;
 mod error;
 mod fields;
 mod frame;
 mod header;
 mod image;
+mod log_files;
 mod log_reader;
 mod log_writer;
 mod record;
+mod repair;
+mod segments;
 mod trace;
+mod verify;
 
 pub use control::{End, IndexEntry, MARK_NAME_SIZE_BYTES_MAX, Mark, MarkKind};
+pub use cursor::Digests;
 pub use digest::{ChainHasher, Digest128, Digest256};
 pub use error::{
-    AppendError, DigestTextError, FrameFault, HeaderError, HeaderFault, ImageError, LogError, ReadError, ReadFault,
-    RecordError, ResumeError,
+    AppendError, DigestTextError, FrameFault, HeaderError, HeaderFault, ImageError, LogError, LogFileError, ReadError,
+    ReadFault, RecordError, ResumeError,
 };
 pub use frame::{FRAME_HEADER_SIZE_BYTES, Frame, FrameHeader, PAYLOAD_SIZE_BYTES_MAX, decode_frame, encode_frame};
 pub use header::{FORMAT_VERSION, LOG_MAGIC, LogHeader, TEXT_SIZE_BYTES_MAX};
 pub use image::{decode_state, encode_state};
+pub use log_files::{Access, LogFiles, Polled, ReadOptions, SegmentSummary};
 pub use log_reader::{
-    DecodedLog, LogEntry, LogReader, LogRecord, PlacedMark, RawEvent, RecordBody, Summary, Tail, read_log,
+    DecodedLog, LogEntry, LogReader, LogRecord, PlacedMark, RawEvent, RawNote, RecordBody, Summary, Tail, read_log,
 };
 pub use log_writer::{LogEncoder, LogWriter};
 pub use record::{
-    RecordType, decode_event, encode_event, event_schema_fingerprint, event_schema_text, is_known_event_schema,
+    BookChangeView, EventView, LevelsView, RecordType, TickerView, TradesView, decode_event, encode_event,
+    event_schema_fingerprint, event_schema_text, is_known_event_schema,
 };
+pub use repair::{AtCorruption, Cut, Repair, RepairError, repair_log};
+pub use segments::segment_path;
 pub use trace::{
     Checkpoint, FinalRecord, StateImage, TRACE_FORMAT_VERSION, TRACE_MAGIC, Trace, TraceEncoder, TraceHeader,
     TraceWriter, state_hash,
 };
+pub use verify::{FINDING_COUNT_MAX, Finding, FindingKind, Verification, verify_log};
 
 #[cfg(test)]
 mod tests;

@@ -18,12 +18,16 @@ mod mirror;
 mod schema;
 #[cfg(test)]
 pub(super) mod tests;
+mod view;
 
 use drillfold_kernel::config::Config;
 use drillfold_kernel::event::Event;
 
 use super::digest::Digest128;
 use super::error::RecordError;
+
+pub use view::{BookChangeView, EventView, LevelsView, TickerView, TradesView};
+pub(super) use view::{decode_event_into, view_event};
 
 /// Which event a frame holds, in which version of its record type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -190,6 +190,10 @@ fn every_flip_is_seen_and_never_gives_a_wrong_event() {
     for sealed in [true, false] {
         let (sound, ends) = encoded(&parts, sealed);
         let last_start = ends[ends.len() - 2];
+        let last_batch = parts.iter().rposition(|part| matches!(part, Part::Batch(_))).unwrap();
+        let Part::Batch(durable) = parts[last_batch] else { unreachable!() };
+        let events = |count: usize| parts[..count].iter().filter(|part| matches!(part, Part::Event(_))).count() as u64;
+        let not_durable = (0..parts.len()).find(|count| events(*count) == durable).unwrap();
         for bit in 0..sound.len() * 8 {
             let mut bytes = sound.clone();
             bytes[bit / 8] ^= 1 << (bit % 8);
@@ -199,6 +203,8 @@ fn every_flip_is_seen_and_never_gives_a_wrong_event() {
             };
             let whole = ends.iter().filter(|end| **end <= bit / 8).count() - 1;
             assert_eq!(read.parts, parts[..whole], "bit {bit}");
+            // An end, or a batch behind it that names its number, makes a record one that was durable.
+            let last_start = if sealed { last_start } else { ends[not_durable] };
             match read.end {
                 Ok(summary) => {
                     assert!(bit / 8 >= last_start, "bit {bit} is no torn tail");
@@ -341,9 +347,15 @@ fn control_records_with_a_sound_checksum_are_not_believed() {
 #[test]
 fn nothing_may_follow_the_end() {
     let (sealed, _) = encoded(&parts(), true);
-    for behind in [&b"\0"[..], b"x", &[0; 4096]] {
+    for behind in [&b"x"[..], b"\0x", &[[0; 4096], [1; 4096]].concat()] {
         let error = outcome(&[&sealed, behind].concat()).unwrap().end.unwrap_err();
         assert_eq!(error.fault, ReadFault::BehindEnd { bytes: behind.len() as u64 });
+    }
+    // A crash while a log is sealed leaves the space that was allocated and not cut off yet.
+    for zeros in [1, 4096] {
+        let summary = outcome(&[&sealed[..], &vec![0; zeros]].concat()).unwrap().end.unwrap();
+        assert_eq!(summary.tail, Tail::Zeroed { offset: sealed.len() as u64, bytes: zeros as u64 });
+        assert!(summary.end.is_some());
     }
     let mut log = LogEncoder::new(&header()).unwrap();
     log.end().unwrap();
