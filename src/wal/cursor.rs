@@ -17,7 +17,7 @@ use super::control::{
 use super::digest::EventDigest;
 use super::error::{FrameFault, ReadFault};
 use super::frame::{
-    FRAME_HEADER_SIZE_BYTES, Frame, FrameHeader, SEARCH_CHECKED_BYTES_MAX, claimed_seq, claimed_size_bytes,
+    FRAME_HEADER_SIZE_BYTES, Frame, FrameHeader, SEARCH_CHECKED_BYTES_MAX, SEQ, claimed_seq, claimed_size_bytes,
     decode_frame,
 };
 use super::header::LogHeader;
@@ -455,7 +455,7 @@ pub(super) fn zeros_from<S: Source>(source: &mut S, mut offset: u64) -> Result<b
         if bytes.is_empty() {
             break;
         }
-        if bytes.iter().any(|byte| *byte != 0) {
+        if zero_count(bytes) < bytes.len() {
             return Ok(false);
         }
         offset += bytes.len() as u64;
@@ -470,23 +470,39 @@ fn next_candidate<S: Source>(
     mut place: u64,
     seqs: &RangeInclusive<u64>,
 ) -> Result<Option<u64>, S::Error> {
+    assert!(*seqs.start() > 0, "no event has the number 0");
     let size_bytes = source.size_bytes();
     loop {
         source.load(place, FRAME_HEADER_SIZE_BYTES)?;
         let bytes = source.loaded(place);
-        let fits = |(ahead, head): &(usize, &[u8])| {
-            let at = place + *ahead as u64;
+        let mut ahead = 0;
+        while let Some(head) = bytes.get(ahead..ahead + FRAME_HEADER_SIZE_BYTES) {
+            let number = &head[SEQ];
+            if number == [0; SEQ.end - SEQ.start] {
+                // Zeros are no number, so the next place worth a look is the first whose number has a byte that is not.
+                let zeros = zero_count(&bytes[ahead + SEQ.start..]);
+                ahead += zeros - (SEQ.end - SEQ.start) + 1;
+                continue;
+            }
+            let at = place + ahead as u64;
             let whole = claimed_size_bytes(head).is_some_and(|claimed| claimed as u64 <= size_bytes.saturating_sub(at));
-            whole && claimed_seq(head).is_some_and(|seq| seqs.contains(&seq))
-        };
-        if let Some((ahead, _)) = bytes.windows(FRAME_HEADER_SIZE_BYTES).enumerate().find(fits) {
-            return Ok(Some(place + ahead as u64));
+            if whole && claimed_seq(head).is_some_and(|seq| seqs.contains(&seq)) {
+                return Ok(Some(at));
+            }
+            ahead += 1;
         }
         if bytes.len() < FRAME_HEADER_SIZE_BYTES {
             return Ok(None);
         }
-        place += (bytes.len() - (FRAME_HEADER_SIZE_BYTES - 1)) as u64;
+        place += ahead as u64;
     }
+}
+
+/// Returns how many zeros `bytes` begins with.
+fn zero_count(bytes: &[u8]) -> usize {
+    const STEP: usize = 64;
+    let whole = bytes.chunks_exact(STEP).take_while(|chunk| **chunk == [0; STEP]).count() * STEP;
+    whole + bytes[whole..].iter().take_while(|byte| **byte == 0).count()
 }
 
 /// Returns the record type in a frame's header.

@@ -26,7 +26,7 @@ const CHECKSUM: Range<usize> = 0..4;
 const LENGTH: Range<usize> = 4..8;
 const KIND: Range<usize> = 8..10;
 const VERSION: Range<usize> = 10..12;
-const SEQ: Range<usize> = 12..20;
+pub(super) const SEQ: Range<usize> = 12..20;
 const TIME_MS: Range<usize> = 20..28;
 
 /// Size of a frame without its payload, bytes.

@@ -43,6 +43,7 @@ mod log_writer;
 mod record;
 mod repair;
 mod segments;
+mod statistics;
 mod trace;
 mod verify;
 
@@ -62,11 +63,12 @@ pub use log_reader::{
 };
 pub use log_writer::{LogEncoder, LogWriter};
 pub use record::{
-    BookChangeView, EventView, LevelsView, RecordType, TickerView, TradesView, decode_event, encode_event,
+    BookChangeView, EventView, LevelsView, RecordType, TickerView, TradesView, decode_event, encode_event, event_names,
     event_schema_fingerprint, event_schema_text, is_known_event_schema,
 };
 pub use repair::{AtCorruption, Cut, Repair, RepairError, repair_log};
 pub use segments::segment_path;
+pub use statistics::{KindCount, Statistics, log_statistics};
 pub use trace::{
     Checkpoint, FinalRecord, StateImage, TRACE_FORMAT_VERSION, TRACE_MAGIC, Trace, TraceEncoder, TraceHeader,
     TraceWriter, state_hash,

@@ -45,6 +45,11 @@ impl RecordType {
     }
 }
 
+/// Returns the name of every event that this build knows, in the order of their kinds.
+pub fn event_names() -> impl Iterator<Item = &'static str> {
+    schema::EVENTS.iter().map(|(_, _, name)| *name)
+}
+
 /// Fingerprints of every event schema that a released build has written, oldest first; the last is this build's own.
 ///
 /// A log whose schema is not here is not decoded: the same kind and version could have meant something else there.

@@ -118,30 +118,41 @@ pub fn repair_log(
     let mut files = LogFiles::open(storage, log, options)?;
     let temporary = temporary_path(out);
     remove_leftover(storage, &temporary)?;
-    let mut copy = Copy { encoder: LogEncoder::new(files.header())?, file: storage.create_new(&temporary)? };
-    let cut = match copy.records(&mut files) {
-        Ok(()) => torn_tail(&files),
-        Err(CopyError::Read(error)) => match damage(&files, error) {
-            Ok(cut) if at_corruption == AtCorruption::Cut => Some(cut),
-            refused => {
-                drop(copy);
-                // The damage is what to report; a temporary file that can't be removed is overwritten next time.
-                let _ = storage.remove(&temporary);
-                let cut = refused?;
+    let copied = copy_prefix(storage, &mut files, &temporary, at_corruption);
+    if copied.is_err() {
+        // What went wrong is what to report; a temporary file that can't be removed is overwritten next time.
+        let _ = storage.remove(&temporary);
+    }
+    let repair = copied?;
+    storage.rename_new(&temporary, out)?;
+    Ok(repair)
+}
+
+/// Writes the copy under its temporary name and puts it on durable media.
+fn copy_prefix(
+    storage: &dyn Storage,
+    files: &mut LogFiles<'_>,
+    temporary: &Path,
+    at_corruption: AtCorruption,
+) -> Result<Repair, RepairError> {
+    let mut copy = Copy { encoder: LogEncoder::new(files.header())?, file: storage.create_new(temporary)? };
+    let cut = match copy.records(files) {
+        Ok(()) => torn_tail(files),
+        Err(CopyError::Write(error)) => return Err(error),
+        Err(CopyError::Read(error)) => {
+            let cut = damage(files, error)?;
+            if at_corruption == AtCorruption::Refuse {
                 let damage =
                     format!("{}: byte {}, before event {}: {}", cut.file, cut.offset, cut.next_seq.0, cut.reason);
                 return Err(RepairError::Corrupt { damage, next_seq: cut.next_seq });
             }
-        },
-        Err(CopyError::Write(error)) => return Err(error),
+            Some(cut)
+        }
     };
     let end = copy.encoder.end()?;
     copy.flush()?;
     copy.file.sync()?;
-    let size_bytes = copy.encoder.size_bytes();
-    drop(copy);
-    storage.rename_new(&temporary, out)?;
-    Ok(Repair { end, size_bytes, cut })
+    Ok(Repair { end, size_bytes: copy.encoder.size_bytes(), cut })
 }
 
 struct Copy {
