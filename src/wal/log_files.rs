@@ -324,8 +324,8 @@ impl<'s> LogFiles<'s> {
     fn check_end(&self) -> Result<(), LogFileError> {
         let sealed = self.segments[self.place].end.is_some();
         if sealed && self.reading.cursor.end().is_none() {
-            let what = "an entry does not lead to the event it names";
-            return Err(self.error(ReadFault::Malformed { record: "index", what }));
+            let what = "it seals the file, but the records before it do not lead to it";
+            return Err(self.error(ReadFault::Malformed { record: "end", what }));
         }
         Ok(())
     }

@@ -1,6 +1,9 @@
 //! Logs for the tests of reading and recovery, as a writer of files would write them: in batches.
 
-use drillfold::wal::{Digest256, LogEncoder, LogHeader, Mark, MarkKind};
+use std::path::{Path, PathBuf};
+
+use drillfold::storage::Storage;
+use drillfold::wal::{Digest256, LogEncoder, LogHeader, Mark, MarkKind, segment_path};
 use drillfold_kernel::{
     event::{BookChange, Event, Level, PublicTrade, Ticker},
     units::{InstrumentId, Ppm, Price, Qty, Seq, Side, TimeMs, TradeId},
@@ -101,6 +104,42 @@ pub fn in_batches(event_count: u64, batch_events: u64, sealed: bool) -> BuiltLog
         ends.push(log.pending().len());
     }
     BuiltLog { bytes: log.take_pending(), ends, batches, events }
+}
+
+/// Writes a log of `event_count` events in sealed segments of `segment_events` into a storage; the last one is sealed if
+/// `sealed`. Returns where the segments lie.
+pub fn in_segments(
+    storage: &dyn Storage,
+    log: &Path,
+    event_count: u64,
+    segment_events: u64,
+    sealed: bool,
+) -> Vec<PathBuf> {
+    let mut paths = Vec::new();
+    let mut header = header();
+    let mut first = 1;
+    while first <= event_count {
+        header.first_seq = Seq(first);
+        let mut encoder = LogEncoder::new(&header).expect("the header is right");
+        let last = (first + segment_events - 1).min(event_count);
+        encoder.batch(Seq(first - 1)).expect("all before were durable");
+        for seq in first..=last {
+            if seq % 100 == 1 {
+                let mark = Mark { kind: MarkKind::Step, step_index: 1, name: format!("before {seq}") };
+                encoder.mark(at(seq), &mark).expect("the name is short");
+            }
+            encoder.event(at(seq), &event(seq)).expect("the event fits");
+        }
+        if last < event_count || sealed {
+            header.previous_digest = encoder.end().expect("the segment ends").event_digest;
+        }
+        let path = segment_path(log, header.segment);
+        storage.replace(&path, &encoder.take_pending()).expect("the storage takes it");
+        paths.push(path);
+        header.segment += 1;
+        first = last + 1;
+    }
+    paths
 }
 
 impl BuiltLog {
