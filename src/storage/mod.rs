@@ -7,6 +7,7 @@
 //! * [`Storage::create_new`] never opens a file that exists.
 //! * A file open for appending is locked: a second writer gets [`StorageError::Locked`].
 //! * [`Storage::replace`] leaves either the old bytes or the new ones under the name, never a mixture and never a part.
+//! * A mapping is made of a file that nobody writes any more; `map` is the only module with unsafe code.
 //! * [`Storage::list`] is sorted by name, in byte order, on every machine.
 //!
 //! Failure model: any operation may fail; an append may stop after any number of its bytes. After a failed append or

@@ -14,9 +14,8 @@
 //! error that names file, offset and sequence number, and nothing behind it is used). After a failed write or sync a
 //! writer refuses everything.
 //!
-//! What it deliberately does not do: repair (a reader reports what it would cut), group commit, preallocation and
-//! memory maps (the formats have room for them), and protection against forgery: checksums and digests find damage,
-//! not malice.
+//! What it deliberately does not do: repair in place (a repair writes a copy), group commit and preallocation (the
+//! formats have room for them), and protection against forgery: checksums and digests find damage, not malice.
 //!
 //! | File | Holds |
 //! |---|---|
@@ -24,7 +23,11 @@
 //! | `header` | the file header of a log |
 //! | `control` | marks, batches, indexes and ends: the records that are no events |
 //! | `record` | the payloads of events, mirrored from the kernel's type, and their schema's fingerprint |
-//! | `log_writer`, `log_reader` | the log, written and read |
+//! | `log_writer` | the log, written |
+//! | `cursor` | which frame may stand where, and how a file may end |
+//! | `log_reader`, `log_files` | the log, read from bytes and from its files |
+//! | `segments` | where the files of a log lie |
+//! | `verify`, `repair`, `statistics` | a whole log: checked, its sound prefix copied, counted |
 //! | `trace` | the trace, written and read |
 //! | `image` | the kernel's state as bytes |
 //! | `digest` | chain, event and state digests |
