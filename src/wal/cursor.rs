@@ -70,6 +70,14 @@ pub enum Digests {
     Skip,
 }
 
+/// An event's frame, found sound.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct EventFrame {
+    pub(super) offset: u64,
+    pub(super) header: FrameHeader,
+    pub(super) size_bytes: usize,
+}
+
 /// What stands at the cursor's place.
 #[derive(Debug)]
 pub(super) enum Step {
@@ -207,6 +215,27 @@ impl Cursor {
         let step = self.try_step(source);
         self.done = !matches!(step, Ok(Some(_))) || self.end.is_some();
         step
+    }
+
+    /// Goes behind the frame at this place, if it is a sound event that fits and its bytes are at hand: the common case,
+    /// without everything else. `None` says nothing but that [`Cursor::step`] has to be asked.
+    #[inline]
+    pub(super) fn step_event<S: Source>(&mut self, source: &S) -> Option<EventFrame> {
+        if self.done {
+            return None;
+        }
+        let frame = decode_frame(source.loaded(self.offset)).ok()?;
+        if frame.header.kind > EVENT_KIND_MAX || frame.header.seq != self.next_seq.0 {
+            return None;
+        }
+        let following = self.next_seq.0.checked_add(1)?;
+        if let Some(digest) = &mut self.digest {
+            digest.push(frame.checked_bytes);
+        }
+        let found = EventFrame { offset: self.offset, header: frame.header, size_bytes: frame.size_bytes() };
+        self.next_seq = Seq(following);
+        self.offset += found.size_bytes as u64;
+        Some(found)
     }
 
     fn try_step<S: Source>(&mut self, source: &mut S) -> Result<Option<Step>, StepError<S::Error>> {

@@ -74,6 +74,7 @@ impl Frame<'_> {
 
 impl<'a> Frame<'a> {
     /// Returns the frame that lies in `bytes`, all of them, whose checksum was found right before.
+    #[inline]
     pub(super) fn checked_before(header: FrameHeader, bytes: &'a [u8]) -> Self {
         Self { header, payload: &bytes[FRAME_HEADER_SIZE_BYTES..], checked_bytes: &bytes[CHECKSUM.end..] }
     }
@@ -114,6 +115,7 @@ pub fn encode_frame(header: &FrameHeader, payload: &[u8], out: &mut Vec<u8>) -> 
 /// # Errors
 ///
 /// [`FrameFault`] when there is no whole, sound frame. Nothing is allocated.
+#[inline]
 pub fn decode_frame(bytes: &[u8]) -> Result<Frame<'_>, FrameFault> {
     let Some(head) = bytes.first_chunk::<FRAME_HEADER_SIZE_BYTES>() else {
         return Err(FrameFault::Incomplete {

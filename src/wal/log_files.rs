@@ -187,7 +187,12 @@ impl<'s> LogFiles<'s> {
     /// # Errors
     ///
     /// [`LogFileError`], once; then `None`.
+    #[inline]
     pub fn next_record(&mut self) -> Result<Option<LogRecord<'_>>, LogFileError> {
+        if let Some(found) = self.reading.cursor.step_event(&self.reading.bytes) {
+            let frame = loaded_frame(&self.reading.bytes, found.offset, found.header, found.size_bytes);
+            return Ok(Some(LogRecord::from_frame(found.offset, &frame)));
+        }
         match self.next_step()? {
             Some(step) => Ok(Some(self.record(step))),
             None => Ok(None),

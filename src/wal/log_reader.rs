@@ -146,6 +146,7 @@ pub struct Summary {
 
 impl<'a> LogRecord<'a> {
     /// Makes the record of a frame that a cursor found to fit.
+    #[inline]
     pub(super) fn from_frame(offset: u64, frame: &Frame<'a>) -> Self {
         let record_type = record_type(&frame.header);
         let (payload, checked_bytes) = (frame.payload, frame.checked_bytes);
@@ -219,6 +220,10 @@ impl<'a> LogReader<'a> {
     /// [`ReadError`], once; then `None`.
     pub fn next_record(&mut self) -> Result<Option<LogRecord<'a>>, ReadError> {
         let mut source = self.bytes;
+        if let Some(found) = self.cursor.step_event(&source) {
+            let frame = loaded_frame_of(self.bytes, found.offset, found.header, found.size_bytes);
+            return Ok(Some(LogRecord::from_frame(found.offset, &frame)));
+        }
         match self.cursor.step(&mut source) {
             Ok(Some(Step::Frame { offset, header, size_bytes })) => {
                 let frame = loaded_frame_of(self.bytes, offset, header, size_bytes);
