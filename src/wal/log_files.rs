@@ -70,6 +70,39 @@ pub struct SegmentSummary {
 /// A log in its files.
 ///
 /// Records come in order, over all segments; each borrows from the reader until the next one is asked for.
+///
+/// ```
+/// use std::path::Path;
+///
+/// use drillfold::storage::MemoryStorage;
+/// use drillfold::wal::{Access, Digest256, Digests, LogFiles, LogHeader, LogWriter, ReadOptions, RecordBody};
+/// use drillfold_kernel::event::Event;
+/// use drillfold_kernel::units::{Seq, TimeMs};
+///
+/// // `DiskStorage` puts the same into files.
+/// let storage = MemoryStorage::new();
+/// let path = Path::new("x.wal");
+/// let header = LogHeader::first("example", 1, Digest256::default(), "0.1.0");
+/// let mut log = LogWriter::create(&storage, path, &header)?;
+/// for tick in 1..=10 {
+///     log.event(TimeMs(tick * 100), &Event::LoopTicked)?;
+/// }
+/// log.finish()?;
+///
+/// let options = ReadOptions { digests: Digests::Check, access: Access::Mapped };
+/// let mut files = LogFiles::open(&storage, path, options)?;
+/// assert_eq!(files.seek_time(TimeMs(750))?, Some(Seq(8)));
+/// let mut event = Event::LoopTicked;
+/// let mut count = 0;
+/// while let Some(record) = files.next_record()? {
+///     if let RecordBody::Event(raw) = record.body {
+///         raw.decode_into(&mut event)?;
+///         count += 1;
+///     }
+/// }
+/// assert_eq!(count, 3);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct LogFiles<'s> {
     storage: &'s dyn Storage,

@@ -20,6 +20,8 @@ mod schema;
 pub(super) mod tests;
 mod view;
 
+use std::sync::OnceLock;
+
 use drillfold_kernel::config::Config;
 use drillfold_kernel::event::Event;
 
@@ -93,7 +95,8 @@ pub fn event_schema_text() -> String {
 
 /// Returns the fingerprint of this build's record types: the digest of [`event_schema_text`].
 pub fn event_schema_fingerprint() -> Digest128 {
-    Digest128::of(event_schema_text().as_bytes())
+    static FINGERPRINT: OnceLock<Digest128> = OnceLock::new();
+    *FINGERPRINT.get_or_init(|| Digest128::of(event_schema_text().as_bytes()))
 }
 
 /// True where this build decodes logs with that event schema: its own, or one of a released build.

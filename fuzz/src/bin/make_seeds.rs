@@ -3,7 +3,9 @@
 
 use std::{fs, path::Path};
 
-use drillfold_fuzz::wal::{Digest256, LogEncoder, LogHeader, LogReader, Mark, MarkKind, RecordBody};
+use drillfold_fuzz::wal::{
+    Digest256, FrameHeader, LogEncoder, LogHeader, LogReader, Mark, MarkKind, RecordBody, encode_frame,
+};
 use drillfold_kernel::{
     event::Event,
     units::{Seq, TimeMs},
@@ -11,7 +13,7 @@ use drillfold_kernel::{
 
 fn main() -> std::io::Result<()> {
     let format = fs::read("../wal-logs/format_v1_every_kind.wal")?;
-    let mut seeds = vec![with_index(), with_index_and_zeros()];
+    let mut seeds = vec![with_index(), with_zeros()];
     seeds.extend((0..4).map(|part| part_of(&format, part)));
     for target in ["read_log", "repair_log"] {
         let folder = Path::new("corpus").join(target);
@@ -29,19 +31,36 @@ fn header() -> LogHeader {
     LogHeader::first("fuzz", 1, Digest256::default(), "0")
 }
 
+/// A sealed log of few events with an index, which an encoder would write for many events only.
 fn with_index() -> Vec<u8> {
     let mut log = LogEncoder::new(&header()).expect("the header is right");
-    for seq in 0..1030 {
-        log.event(TimeMs(seq), &Event::LoopTicked).expect("it fits");
+    let mut entries = Vec::new();
+    for seq in 1..=40_u64 {
+        if seq % 8 == 0 {
+            entries.extend_from_slice(&seq.to_le_bytes());
+            entries.extend_from_slice(&seq.to_le_bytes());
+            entries.extend_from_slice(&log.size_bytes().to_le_bytes());
+        }
+        log.event(TimeMs(seq as i64), &Event::LoopTicked).expect("it fits");
     }
-    log.end().expect("it ends");
-    log.take_pending()
+    let digest = log.event_digest();
+    let mut bytes = log.take_pending();
+    let frame = |kind| FrameHeader { kind, version: 1, seq: 41, time_ms: 40 };
+    let index_offset = bytes.len() as u64;
+    encode_frame(&frame(0x7002), &entries, &mut bytes).expect("it fits");
+    let mut end = Vec::new();
+    for number in [40, 0, bytes.len() as u64, index_offset] {
+        end.extend_from_slice(&number.to_le_bytes());
+    }
+    end.extend_from_slice(&digest.0);
+    encode_frame(&frame(0x7003), &end, &mut bytes).expect("it fits");
+    bytes
 }
 
-fn with_index_and_zeros() -> Vec<u8> {
+fn with_zeros() -> Vec<u8> {
     let mut bytes = with_index();
-    bytes.truncate(4000);
-    bytes.resize(5000, 0);
+    bytes.truncate(900);
+    bytes.resize(1500, 0);
     bytes
 }
 
