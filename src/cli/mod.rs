@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand};
 
 mod evidence;
 mod listing;
+mod log;
 mod project;
 pub mod registry;
 mod replay;
@@ -54,6 +55,8 @@ enum Command {
     Check(replay::CheckArgs),
     /// Fold a log, compare it with its trace, print the status
     Replay(replay::ReplayArgs),
+    /// Look inside a log, check it, copy what is sound of a damaged one
+    Log(log::LogArgs),
     /// Build evidence packs
     Evidence(evidence::EvidenceArgs),
     /// Validate a `/status` document
@@ -89,6 +92,7 @@ pub fn main(arguments: impl IntoIterator<Item = std::ffi::OsString>, out: &mut d
         Command::New(args) => (listing::new(&args, out), EXIT_UNCHECKED),
         Command::Check(args) => (replay::check(&project, &args, out), EXIT_UNTESTABLE),
         Command::Replay(args) => (replay::replay(&project, &args, out, err), EXIT_UNCHECKED),
+        Command::Log(args) => (log::log(&project, &args, out, err), EXIT_UNCHECKED),
         Command::Evidence(args) => (evidence::evidence(&project, &args, out, err), EXIT_UNCHECKED),
         Command::Validate(args) => return validate::validate(&args, out),
         Command::Registry(args) => return registry::registry(&args, out),

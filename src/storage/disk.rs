@@ -5,7 +5,7 @@ use std::io::{self, Read, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::{AppendFile, Entry, EntryKind, Operation, Storage, StorageError};
+use super::{AppendFile, Entry, EntryKind, Mapping, Operation, ReadFile, Storage, StorageError, map};
 
 /// Whether [`DiskStorage`] waits for durable media where its operations promise it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,6 +79,11 @@ impl Storage for DiskStorage {
         }
     }
 
+    fn open_read(&self, path: &Path) -> Result<Box<dyn ReadFile>, StorageError> {
+        let file = File::open(path).map_err(|source| StorageError::from_io(Operation::Read, path, source))?;
+        Ok(Box::new(DiskReadFile { file, path: path.to_path_buf() }))
+    }
+
     fn create_new(&self, path: &Path) -> Result<Box<dyn AppendFile>, StorageError> {
         let failed = |source| StorageError::from_io(Operation::Create, path, source);
         let file = OpenOptions::new().write(true).create_new(true).open(path).map_err(failed)?;
@@ -116,6 +121,14 @@ impl Storage for DiskStorage {
         }
         renamed.map_err(failed)?;
         self.sync_folder_of(path).map_err(failed)
+    }
+
+    fn rename_new(&self, from: &Path, to: &Path) -> Result<(), StorageError> {
+        let failed = |source| StorageError::from_io(Operation::Rename, to, source);
+        // A second link fails where the name is taken, which a rename would not.
+        fs::hard_link(from, to).map_err(failed)?;
+        self.sync_folder_of(to).map_err(failed)?;
+        fs::remove_file(from).map_err(|source| StorageError::from_io(Operation::Remove, from, source))
     }
 
     fn list(&self, folder: &Path) -> Result<Vec<Entry>, StorageError> {
@@ -249,6 +262,42 @@ impl DiskFile {
     }
 }
 
+/// A file of the disk, open for reading.
+#[derive(Debug)]
+struct DiskReadFile {
+    file: File,
+    path: PathBuf,
+}
+
+impl DiskReadFile {
+    fn failed(&self, source: io::Error) -> StorageError {
+        StorageError::from_io(Operation::Read, &self.path, source)
+    }
+}
+
+impl ReadFile for DiskReadFile {
+    fn size_bytes(&self) -> Result<u64, StorageError> {
+        self.file.metadata().map(|found| found.len()).map_err(|source| self.failed(source))
+    }
+
+    fn read_at(&self, offset: u64, out: &mut [u8]) -> Result<usize, StorageError> {
+        let mut filled = 0;
+        while filled < out.len() {
+            match read_some_at(&self.file, offset.saturating_add(filled as u64), &mut out[filled..]) {
+                Ok(0) => break,
+                Ok(read) => filled += read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(self.failed(error)),
+            }
+        }
+        Ok(filled)
+    }
+
+    fn map(&self) -> Result<Mapping, StorageError> {
+        map::map(&self.file).map_err(|source| self.failed(source))
+    }
+}
+
 #[cfg(unix)]
 fn write_all_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
     std::os::unix::fs::FileExt::write_all_at(file, bytes, offset)
@@ -259,6 +308,17 @@ fn write_all_at(mut file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
     use std::io::Seek as _;
     file.seek(io::SeekFrom::Start(offset))?;
     file.write_all(bytes)
+}
+
+#[cfg(unix)]
+fn read_some_at(file: &File, offset: u64, out: &mut [u8]) -> io::Result<usize> {
+    std::os::unix::fs::FileExt::read_at(file, out, offset)
+}
+
+/// This moves the file's own position, which nothing here uses.
+#[cfg(windows)]
+fn read_some_at(file: &File, offset: u64, out: &mut [u8]) -> io::Result<usize> {
+    std::os::windows::fs::FileExt::seek_read(file, out, offset)
 }
 
 fn kind_at(path: &Path) -> io::Result<Option<EntryKind>> {

@@ -80,7 +80,7 @@ impl StorageError {
 /// The operation a [`StorageError`] speaks of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Operation {
-    /// Reading a whole file.
+    /// Reading a file, whole or in part.
     Read,
     /// Creating a file that must not exist.
     Create,
@@ -94,6 +94,8 @@ pub enum Operation {
     Sync,
     /// Replacing a file in one step.
     Replace,
+    /// Giving a finished file its name.
+    Rename,
     /// Listing a folder.
     List,
     /// Asking what lies at a path.
@@ -114,6 +116,7 @@ impl fmt::Display for Operation {
             Self::Cut => "cut",
             Self::Sync => "sync",
             Self::Replace => "replace",
+            Self::Rename => "name a finished file",
             Self::List => "list",
             Self::Inspect => "inspect",
             Self::CreateFolder => "create folder",

@@ -9,7 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{AppendFile, Entry, EntryKind, Operation, Storage, StorageError};
+use super::{AppendFile, Entry, EntryKind, Operation, ReadFile, Storage, StorageError};
 
 /// How much still works before a fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +48,10 @@ impl<S: Storage> Storage for FaultyStorage<S> {
         self.inner.read_at_most(path, size_bytes_max)
     }
 
+    fn open_read(&self, path: &Path) -> Result<Box<dyn ReadFile>, StorageError> {
+        self.inner.open_read(path)
+    }
+
     fn create_new(&self, path: &Path) -> Result<Box<dyn AppendFile>, StorageError> {
         Ok(self.wrap(path, self.inner.create_new(path)?))
     }
@@ -71,6 +75,10 @@ impl<S: Storage> Storage for FaultyStorage<S> {
             return Err(disk_full(Operation::Replace, path));
         }
         self.inner.replace(path, bytes)
+    }
+
+    fn rename_new(&self, from: &Path, to: &Path) -> Result<(), StorageError> {
+        self.inner.rename_new(from, to)
     }
 
     fn list(&self, folder: &Path) -> Result<Vec<Entry>, StorageError> {

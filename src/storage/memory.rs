@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{AppendFile, Entry, EntryKind, Operation, Storage, StorageError};
+use super::{AppendFile, Entry, EntryKind, Mapping, Operation, ReadFile, Storage, StorageError};
 
 /// [`Storage`] in memory. Clones share the same files.
 ///
@@ -59,6 +59,14 @@ impl Storage for MemoryStorage {
         Ok(node.bytes.clone())
     }
 
+    fn open_read(&self, path: &Path) -> Result<Box<dyn ReadFile>, StorageError> {
+        let tree = lock(&self.tree);
+        match tree.files.get(&plain(path)) {
+            Some(node) => Ok(Box::new(MemoryReadFile { node: Arc::clone(node) })),
+            None => Err(StorageError::NotFound { operation: Operation::Read, path: path.to_path_buf() }),
+        }
+    }
+
     fn create_new(&self, path: &Path) -> Result<Box<dyn AppendFile>, StorageError> {
         let mut tree = lock(&self.tree);
         tree.check_place(Operation::Create, path)?;
@@ -95,6 +103,21 @@ impl Storage for MemoryStorage {
         }
         let node = Node { bytes: bytes.to_vec(), locked: false };
         tree.files.insert(plain(path), Arc::new(Mutex::new(node)));
+        Ok(())
+    }
+
+    fn rename_new(&self, from: &Path, to: &Path) -> Result<(), StorageError> {
+        let operation = Operation::Rename;
+        let mut tree = lock(&self.tree);
+        tree.check_place(operation, to)?;
+        if tree.kind(&plain(to)).is_some() {
+            return Err(StorageError::AlreadyExists { operation, path: to.to_path_buf() });
+        }
+        let node = tree
+            .files
+            .remove(&plain(from))
+            .ok_or_else(|| StorageError::NotFound { operation, path: from.to_path_buf() })?;
+        tree.files.insert(plain(to), node);
         Ok(())
     }
 
@@ -207,9 +230,37 @@ pub(super) fn overwrite(file: &mut Vec<u8>, offset: u64, bytes: &[u8]) {
     file[start..end].copy_from_slice(bytes);
 }
 
+/// Copies what `file` has from `offset` on into `out`, as much as fits, and returns how many bytes.
+pub(super) fn copy_at(file: &[u8], offset: u64, out: &mut [u8]) -> usize {
+    let rest = &file[place_of(offset).min(file.len())..];
+    let filled = rest.len().min(out.len());
+    out[..filled].copy_from_slice(&rest[..filled]);
+    filled
+}
+
 /// Returns an offset as a place in memory; one past all memory fails where memory is asked for.
 pub(super) fn place_of(offset: u64) -> usize {
     usize::try_from(offset).unwrap_or(usize::MAX)
+}
+
+/// A file in memory, open for reading. It sees what is appended later.
+#[derive(Debug)]
+struct MemoryReadFile {
+    node: Arc<Mutex<Node>>,
+}
+
+impl ReadFile for MemoryReadFile {
+    fn size_bytes(&self) -> Result<u64, StorageError> {
+        Ok(lock(&self.node).bytes.len() as u64)
+    }
+
+    fn read_at(&self, offset: u64, out: &mut [u8]) -> Result<usize, StorageError> {
+        Ok(copy_at(&lock(&self.node).bytes, offset, out))
+    }
+
+    fn map(&self) -> Result<Mapping, StorageError> {
+        Ok(Mapping::copied(lock(&self.node).bytes.clone()))
+    }
 }
 
 /// Returns `path` without its `.` components, so that `./a` and `a` are one file as on a disk.

@@ -8,6 +8,7 @@
 //! * [`Storage::create_filled`] leaves either no file under the name or a whole one, also after a loss of power.
 //! * A file open for writing is locked: a second writer gets [`StorageError::Locked`].
 //! * [`Storage::replace`] leaves either the old bytes or the new ones under the name, never a mixture and never a part.
+//! * A mapping is made of a file that nobody writes any more; `map` is the only module with unsafe code.
 //! * [`Storage::list`] is sorted by name, in byte order, on every machine.
 //!
 //! Failure model: any operation may fail; a write may stop after any number of its bytes. After a failed write or sync
@@ -19,12 +20,14 @@
 mod disk;
 mod error;
 mod faulty;
+mod map;
 mod memory;
 mod power_loss;
 
 pub use disk::{DiskStorage, Durability};
 pub use error::{Operation, StorageError};
 pub use faulty::{FaultBudget, FaultyStorage};
+pub use map::Mapping;
 pub use memory::MemoryStorage;
 pub use power_loss::PowerLossStorage;
 
@@ -52,6 +55,13 @@ pub trait Storage: fmt::Debug + Send + Sync {
     fn read(&self, path: &Path) -> Result<Vec<u8>, StorageError> {
         self.read_at_most(path, u64::MAX)
     }
+
+    /// Opens the file at `path` for reading at any place. No lock is taken: another process may be appending.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError::NotFound`] or [`StorageError::Io`].
+    fn open_read(&self, path: &Path) -> Result<Box<dyn ReadFile>, StorageError>;
 
     /// Creates an empty file at `path`, which must not exist, and opens it for appending, locked.
     ///
@@ -85,6 +95,14 @@ pub trait Storage: fmt::Debug + Send + Sync {
     /// [`StorageError::NotFound`] when the folder is missing, or [`StorageError::Io`]; then the old file, if there was
     /// one, is untouched.
     fn replace(&self, path: &Path, bytes: &[u8]) -> Result<(), StorageError>;
+
+    /// Gives the finished file at `from` the name `to`, which nothing may have yet. Both lie in one folder.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError::NotFound`], [`StorageError::AlreadyExists`] or [`StorageError::Io`]; then nothing lies at `to`
+    /// that was not there before.
+    fn rename_new(&self, from: &Path, to: &Path) -> Result<(), StorageError>;
 
     /// Lists what lies directly in `folder`, sorted by name.
     ///
@@ -159,6 +177,31 @@ pub trait AppendFile: fmt::Debug + Send {
 
     /// Returns the size of the file in bytes, as far as this handle wrote it.
     fn size_bytes(&self) -> u64;
+}
+
+/// A file open for reading.
+pub trait ReadFile: fmt::Debug + Send + Sync {
+    /// Returns the size of the file in bytes at this moment; a writer may make it larger or smaller.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError::Io`].
+    fn size_bytes(&self) -> Result<u64, StorageError>;
+
+    /// Reads from `offset`, bytes from the file's start, until `out` is full or the file ends. Returns how many bytes
+    /// of `out` were filled.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError::Io`].
+    fn read_at(&self, offset: u64, out: &mut [u8]) -> Result<usize, StorageError>;
+
+    /// Maps the whole file into memory. Only for a file that nobody writes any more: see [`Mapping`].
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError::Io`].
+    fn map(&self) -> Result<Mapping, StorageError>;
 }
 
 /// What a name in a folder stands for.

@@ -12,8 +12,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use super::memory::{lock, overwrite, place_of, plain};
-use super::{AppendFile, Entry, EntryKind, Operation, Storage, StorageError};
+use super::memory::{copy_at, lock, overwrite, place_of, plain};
+use super::{AppendFile, Entry, EntryKind, Mapping, Operation, ReadFile, Storage, StorageError};
 
 /// The unit that a disk writes whole or not at all, bytes.
 const SECTOR_SIZE_BYTES: usize = 512;
@@ -100,6 +100,11 @@ impl Storage for PowerLossStorage {
         Ok(content.bytes.clone())
     }
 
+    fn open_read(&self, path: &Path) -> Result<Box<dyn ReadFile>, StorageError> {
+        let file = lock(&self.disk).file(Operation::Read, path)?;
+        Ok(Box::new(PowerLossReadFile { disk: Arc::clone(&self.disk), file }))
+    }
+
     fn create_new(&self, path: &Path) -> Result<Box<dyn AppendFile>, StorageError> {
         self.create_filled(path, &[], 0)
     }
@@ -133,6 +138,23 @@ impl Storage for PowerLossStorage {
         disk.names.insert(plain(path), file);
         disk.spend(Operation::Replace, path)?;
         disk.durable_names.insert(plain(path), file);
+        Ok(())
+    }
+
+    fn rename_new(&self, from: &Path, to: &Path) -> Result<(), StorageError> {
+        let mut disk = lock(&self.disk);
+        disk.check_place(Operation::Rename, to)?;
+        if disk.kind(&plain(to)).is_some() {
+            return Err(StorageError::AlreadyExists { operation: Operation::Rename, path: to.to_path_buf() });
+        }
+        let file = disk.file(Operation::Rename, from)?;
+        disk.spend(Operation::Rename, to)?;
+        disk.names.remove(&plain(from));
+        disk.names.insert(plain(to), file);
+        // From here to the folder's sync either name, or both, may be on the disk.
+        disk.spend(Operation::Rename, to)?;
+        disk.durable_names.remove(&plain(from));
+        disk.durable_names.insert(plain(to), file);
         Ok(())
     }
 
@@ -308,6 +330,27 @@ struct PowerLossFile {
     disk: Arc<Mutex<Disk>>,
     file: usize,
     path: PathBuf,
+}
+
+/// A file of such a disk, open for reading.
+#[derive(Debug)]
+struct PowerLossReadFile {
+    disk: Arc<Mutex<Disk>>,
+    file: usize,
+}
+
+impl ReadFile for PowerLossReadFile {
+    fn size_bytes(&self) -> Result<u64, StorageError> {
+        Ok(lock(&self.disk).files[self.file].bytes.len() as u64)
+    }
+
+    fn read_at(&self, offset: u64, out: &mut [u8]) -> Result<usize, StorageError> {
+        Ok(copy_at(&lock(&self.disk).files[self.file].bytes, offset, out))
+    }
+
+    fn map(&self) -> Result<Mapping, StorageError> {
+        Ok(Mapping::copied(lock(&self.disk).files[self.file].bytes.clone()))
+    }
 }
 
 impl PowerLossFile {

@@ -47,6 +47,11 @@ pub(super) const INDEX_ENTRY_COUNT_MAX: usize = super::frame::PAYLOAD_SIZE_BYTES
 /// Size of an entry of an index, bytes.
 pub(super) const INDEX_ENTRY_SIZE_BYTES: usize = 24;
 
+const END_PAYLOAD_SIZE_BYTES: usize = 48;
+
+/// Size of the frame that ends a file, bytes.
+pub(super) const END_FRAME_SIZE_BYTES: usize = super::frame::FRAME_HEADER_SIZE_BYTES + END_PAYLOAD_SIZE_BYTES;
+
 const _: () = assert!(EVENT_KIND_MAX < BATCH_KIND && END_KIND < NOTE_KIND_MIN && NOTE_KIND_MIN <= MARK_KIND);
 
 /// A note in a log, outside kernel and hashes, about what happens to the world at this place.
@@ -183,7 +188,7 @@ pub struct End {
 impl End {
     /// Payload: event count u64, mark count u64, own offset u64, index offset u64, event digest.
     pub(super) fn encode(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(48);
+        let mut bytes = Vec::with_capacity(END_PAYLOAD_SIZE_BYTES);
         for number in [self.event_count, self.mark_count, self.offset, self.index_offset] {
             bytes.extend_from_slice(&number.to_le_bytes());
         }

@@ -96,6 +96,16 @@ pub enum HeaderFault {
         /// Which field.
         field: &'static str,
     },
+    /// The file is no continuation of the segment before it: files of different logs lie side by side, or one is missing.
+    #[error("its {field} is {found}, but the segment before it leads to {expected}; it belongs to another log")]
+    OtherSegment {
+        /// Which field of the header.
+        field: &'static str,
+        /// Its value.
+        found: String,
+        /// The value that would fit.
+        expected: String,
+    },
     /// The records were written with another definition of the event types. Decoding them could give wrong numbers.
     #[error(
         "its event schema {found} is unknown to this build, whose own is {own}; use the build that wrote it, or a newer one"
@@ -163,6 +173,12 @@ pub enum ReadFault {
         record: &'static str,
         /// What is wrong with it.
         what: &'static str,
+    },
+    /// The file ends without an end record, but another segment follows, which is created only behind a sealed one.
+    #[error("segment {segment} follows, but this one has no end record: its last records are lost")]
+    NotSealed {
+        /// Number of the segment that follows.
+        segment: u32,
     },
     /// Bytes follow the record that ends the file.
     #[error("{bytes} bytes follow the record that ends the file")]
@@ -246,6 +262,20 @@ pub enum LogError {
         /// What is wrong.
         fault: RecordError,
     },
+}
+
+/// Why the files of a log could not be read on.
+#[derive(Debug, Error)]
+pub enum LogFileError {
+    /// A file could not be opened or read.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// The header of a segment can't be used.
+    #[error(transparent)]
+    Header(#[from] HeaderError),
+    /// The log is damaged.
+    #[error(transparent)]
+    Read(#[from] ReadError),
 }
 
 /// Why something was not appended to a log or trace.

@@ -26,7 +26,7 @@ const CHECKSUM: Range<usize> = 0..4;
 const LENGTH: Range<usize> = 4..8;
 const KIND: Range<usize> = 8..10;
 const VERSION: Range<usize> = 10..12;
-const SEQ: Range<usize> = 12..20;
+pub(super) const SEQ: Range<usize> = 12..20;
 const TIME_MS: Range<usize> = 20..28;
 
 /// Size of a frame without its payload, bytes.
@@ -35,8 +35,8 @@ pub const FRAME_HEADER_SIZE_BYTES: usize = 28;
 /// Largest payload of a frame, bytes, inclusive. A frame that claims more is refused before anything is allocated.
 pub const PAYLOAD_SIZE_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// Most bytes that [`find_frame`] checks before it gives up, so that hostile bytes can't make it slow.
-const SEARCH_CHECKED_BYTES_MAX: usize = 4 * (PAYLOAD_SIZE_BYTES_MAX + FRAME_HEADER_SIZE_BYTES);
+/// Most bytes that a search for frames behind damage checks in vain, so that hostile bytes can't make it slow.
+pub(super) const SEARCH_CHECKED_BYTES_MAX: usize = 4 * (PAYLOAD_SIZE_BYTES_MAX + FRAME_HEADER_SIZE_BYTES);
 
 const _: () = assert!(TIME_MS.end == FRAME_HEADER_SIZE_BYTES);
 const _: () = assert!(PAYLOAD_SIZE_BYTES_MAX + FRAME_HEADER_SIZE_BYTES <= u32::MAX as usize);
@@ -69,6 +69,14 @@ impl Frame<'_> {
     /// Returns the size of the whole frame in bytes.
     pub fn size_bytes(&self) -> usize {
         FRAME_HEADER_SIZE_BYTES + self.payload.len()
+    }
+}
+
+impl<'a> Frame<'a> {
+    /// Returns the frame that lies in `bytes`, all of them, whose checksum was found right before.
+    #[inline]
+    pub(super) fn checked_before(header: FrameHeader, bytes: &'a [u8]) -> Self {
+        Self { header, payload: &bytes[FRAME_HEADER_SIZE_BYTES..], checked_bytes: &bytes[CHECKSUM.end..] }
     }
 }
 
@@ -107,6 +115,7 @@ pub fn encode_frame(header: &FrameHeader, payload: &[u8], out: &mut Vec<u8>) -> 
 /// # Errors
 ///
 /// [`FrameFault`] when there is no whole, sound frame. Nothing is allocated.
+#[inline]
 pub fn decode_frame(bytes: &[u8]) -> Result<Frame<'_>, FrameFault> {
     let Some(head) = bytes.first_chunk::<FRAME_HEADER_SIZE_BYTES>() else {
         return Err(FrameFault::Incomplete {
@@ -136,6 +145,19 @@ pub fn decode_frame(bytes: &[u8]) -> Result<Frame<'_>, FrameFault> {
         return Err(FrameFault::Checksum { expected, found });
     }
     Ok(Frame { header, payload: &checked_bytes[FRAME_HEADER_SIZE_BYTES - CHECKSUM.end..], checked_bytes })
+}
+
+/// Returns the size that the frame at the start of `bytes` claims to have, bytes; `None` where not even its header is
+/// there, or it claims more than a frame may have.
+pub(super) fn claimed_size_bytes(bytes: &[u8]) -> Option<usize> {
+    let head = bytes.first_chunk::<FRAME_HEADER_SIZE_BYTES>()?;
+    let length = u32_at(head, LENGTH) as usize;
+    (length <= PAYLOAD_SIZE_BYTES_MAX).then_some(FRAME_HEADER_SIZE_BYTES + length)
+}
+
+/// Returns the sequence number of the frame header at the start of `bytes`; `None` where it is not whole.
+pub(super) fn claimed_seq(bytes: &[u8]) -> Option<u64> {
+    bytes.first_chunk::<FRAME_HEADER_SIZE_BYTES>().map(|head| u64_at(head, SEQ))
 }
 
 /// What [`find_frame`] found.

@@ -43,7 +43,7 @@ const PREAMBLE_SIZE_BYTES: usize = 16;
 const CHECKSUM_SIZE_BYTES: usize = 4;
 
 /// Largest header of any kind, bytes, inclusive.
-const HEADER_SIZE_BYTES_MAX: usize = 64 * 1024;
+pub(super) const HEADER_SIZE_BYTES_MAX: usize = 64 * 1024;
 
 /// What a log says about itself before its first record.
 #[derive(Debug, Clone, PartialEq, Eq)]

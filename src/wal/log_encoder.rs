@@ -189,6 +189,11 @@ impl LogEncoder {
         Ok(())
     }
 
+    /// Appends a note that this build does not know, as it was read.
+    pub(super) fn raw_note(&mut self, at: TimeMs, record_type: RecordType, payload: &[u8]) -> Result<(), AppendError> {
+        self.frame(record_type.kind, record_type.version, at, payload).map(drop)
+    }
+
     /// Begins a batch: records that every event up to `durable_seq`, inclusive, was durable by then.
     ///
     /// # Errors

@@ -3,15 +3,13 @@
 use drillfold_kernel::event::Event;
 use drillfold_kernel::units::{Seq, TimeMs};
 
-use super::control::{
-    BATCH_KIND, CONTROL_VERSION, END_KIND, EVENT_KIND_MAX, End, INDEX_KIND, IndexEntry, MARK_KIND, Mark, NOTE_KIND_MIN,
-    decode_batch, decode_index,
-};
-use super::digest::{Digest128, EventDigest};
+use super::control::{EVENT_KIND_MAX, End, IndexEntry, Mark};
+use super::cursor::{Control, Cursor, Digests, Step, StepError, record_type};
+use super::digest::Digest128;
 use super::error::{FrameFault, HeaderError, LogError, ReadError, ReadFault, RecordError};
-use super::frame::{FRAME_HEADER_SIZE_BYTES, Found, Frame, decode_frame, find_frame};
+use super::frame::{Frame, FrameHeader};
 use super::header::LogHeader;
-use super::record::{RecordType, decode_event};
+use super::record::{EventView, RecordType, decode_event, decode_event_into, view_event};
 
 /// One record of a log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,7 +41,16 @@ pub enum RecordBody<'a> {
     /// The last record.
     End(End),
     /// A note of a newer build that may be skipped.
-    Unknown(RecordType),
+    Unknown(RawNote<'a>),
+}
+
+/// A note that this build does not know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RawNote<'a> {
+    /// Which note, in which version of its record.
+    pub record_type: RecordType,
+    /// Its payload.
+    pub payload: &'a [u8],
 }
 
 /// An event whose payload was not decoded.
@@ -66,6 +73,25 @@ impl<'a> RawEvent<'a> {
         decode_event(self.record_type, self.payload)
     }
 
+    /// Decodes the payload into `event`. Where the event that stands there has lists of levels or trades and so has
+    /// this one, their memory is used again, so that going through a log of ticks allocates nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`RecordError`]; then `event` holds some event, but not this one.
+    pub fn decode_into(&self, event: &mut Event) -> Result<(), RecordError> {
+        decode_event_into(self.record_type, self.payload, event)
+    }
+
+    /// Looks at the payload where it lies, after checking that it is well formed. Nothing is copied or allocated.
+    ///
+    /// # Errors
+    ///
+    /// [`RecordError`].
+    pub fn view(&self) -> Result<EventView<'a>, RecordError> {
+        view_event(self.record_type, self.payload)
+    }
+
     /// The frame without its checksum field, as event digests take it.
     pub(super) fn checked_bytes(&self) -> &'a [u8] {
         self.checked_bytes
@@ -84,7 +110,7 @@ pub enum Tail {
         /// How many.
         bytes: u64,
     },
-    /// With an unfinished record, and nothing behind it that says it had been durable, as a crash leaves it.
+    /// With an unfinished record and nothing valid behind it, as a crash leaves it.
     Torn {
         /// Where it starts, bytes from the file's start; this is where a repair would cut.
         offset: u64,
@@ -118,7 +144,33 @@ pub struct Summary {
     pub event_digest: Digest128,
 }
 
-/// Reads the records of one log file in order.
+impl<'a> LogRecord<'a> {
+    /// Makes the record of a frame that a cursor found to fit.
+    #[inline]
+    pub(super) fn from_frame(offset: u64, frame: &Frame<'a>) -> Self {
+        let record_type = record_type(&frame.header);
+        let (payload, checked_bytes) = (frame.payload, frame.checked_bytes);
+        let body = if frame.header.kind <= EVENT_KIND_MAX {
+            RecordBody::Event(RawEvent { record_type, payload, checked_bytes })
+        } else {
+            RecordBody::Unknown(RawNote { record_type, payload })
+        };
+        Self { offset, seq: Seq(frame.header.seq), at: TimeMs(frame.header.time_ms), body }
+    }
+
+    /// Makes the record of what a cursor has decoded already.
+    pub(super) fn from_control(offset: u64, header: &FrameHeader, record: Control) -> Self {
+        let body = match record {
+            Control::Mark(mark) => RecordBody::Mark(mark),
+            Control::Batch { durable_seq } => RecordBody::Batch { durable_seq },
+            Control::Index(entries) => RecordBody::Index(entries),
+            Control::End(end) => RecordBody::End(end),
+        };
+        Self { offset, seq: Seq(header.seq), at: TimeMs(header.time_ms), body }
+    }
+}
+
+/// Reads the records of one log file in order, from its bytes in memory.
 ///
 /// After an error or the end it yields nothing more. What the end was like is in [`LogReader::summary`].
 #[derive(Debug)]
@@ -126,17 +178,7 @@ pub struct LogReader<'a> {
     file: String,
     bytes: &'a [u8],
     header: LogHeader,
-    offset: usize,
-    next_seq: Seq,
-    durable_seq: Seq,
-    has_batch: bool,
-    mark_count: u64,
-    unknown_count: u64,
-    index_offset: u64,
-    digest: EventDigest,
-    end: Option<End>,
-    tail: Tail,
-    done: bool,
+    cursor: Cursor,
 }
 
 impl<'a> LogReader<'a> {
@@ -146,23 +188,19 @@ impl<'a> LogReader<'a> {
     ///
     /// [`HeaderError`].
     pub fn open(file: &str, bytes: &'a [u8]) -> Result<Self, HeaderError> {
-        let (header, offset) = LogHeader::decode(file, bytes)?;
-        Ok(Self {
-            file: file.to_string(),
-            bytes,
-            offset,
-            next_seq: header.first_seq,
-            durable_seq: Seq(header.first_seq.0.saturating_sub(1)),
-            header,
-            has_batch: false,
-            mark_count: 0,
-            unknown_count: 0,
-            index_offset: 0,
-            digest: EventDigest::new(),
-            end: None,
-            tail: Tail::Clean,
-            done: false,
-        })
+        Self::open_with(file, bytes, Digests::Check)
+    }
+
+    /// As [`LogReader::open`], and says whether the event digest is computed. A reader that skips it is faster, and its
+    /// summary has zeros in the digest's place.
+    ///
+    /// # Errors
+    ///
+    /// [`HeaderError`].
+    pub fn open_with(file: &str, bytes: &'a [u8], digests: Digests) -> Result<Self, HeaderError> {
+        let (header, size_bytes) = LogHeader::decode(file, bytes)?;
+        let cursor = Cursor::new(&header, size_bytes as u64, digests);
+        Ok(Self { file: file.to_string(), bytes, header, cursor })
     }
 
     /// Returns the header.
@@ -172,17 +210,7 @@ impl<'a> LogReader<'a> {
 
     /// Returns what was read so far; after the last record, what the whole log amounts to.
     pub fn summary(&self) -> Summary {
-        Summary {
-            event_count: self.next_seq.0 - self.header.first_seq.0,
-            mark_count: self.mark_count,
-            unknown_count: self.unknown_count,
-            next_seq: self.next_seq,
-            durable_seq: self.durable_seq,
-            end: self.end,
-            tail: self.tail,
-            sound_bytes: self.offset as u64,
-            event_digest: self.digest.value(),
-        }
+        self.cursor.summary()
     }
 
     /// Returns the next record, or `None` at the end, torn or not.
@@ -191,180 +219,35 @@ impl<'a> LogReader<'a> {
     ///
     /// [`ReadError`], once; then `None`.
     pub fn next_record(&mut self) -> Result<Option<LogRecord<'a>>, ReadError> {
-        if self.done {
-            return Ok(None);
+        let mut source = self.bytes;
+        if let Some(found) = self.cursor.step_event(&source) {
+            let frame = loaded_frame_of(self.bytes, found.offset, found.header, found.size_bytes);
+            return Ok(Some(LogRecord::from_frame(found.offset, &frame)));
         }
-        let bytes = self.bytes;
-        let rest = &bytes[self.offset..];
-        if rest.is_empty() {
-            self.done = true;
-            return Ok(None);
-        }
-        let frame = match decode_frame(rest) {
-            Ok(frame) => frame,
-            Err(fault) => {
-                self.done = true;
-                return self.judge_tail(rest, fault).map(|()| None);
+        match self.cursor.step(&mut source) {
+            Ok(Some(Step::Frame { offset, header, size_bytes })) => {
+                let frame = loaded_frame_of(self.bytes, offset, header, size_bytes);
+                Ok(Some(LogRecord::from_frame(offset, &frame)))
             }
-        };
-        let record = self.read_frame(&frame).map_err(|fault| {
-            self.done = true;
-            self.error(fault)
-        })?;
-        self.offset += frame.size_bytes();
-        Ok(Some(record))
-    }
-
-    /// Checks a sound frame against its place and decodes it. Counts move only when all of it is right.
-    fn read_frame(&mut self, frame: &Frame<'a>) -> Result<LogRecord<'a>, ReadFault> {
-        let header = frame.header;
-        if header.seq != self.next_seq.0 {
-            return Err(ReadFault::SequenceGap { found: header.seq });
-        }
-        let record_type = RecordType { kind: header.kind, version: header.version };
-        let body = if header.kind <= EVENT_KIND_MAX {
-            let following = header.seq.checked_add(1).ok_or(ReadFault::SequenceOverflow)?;
-            self.digest.push(frame.checked_bytes);
-            self.next_seq = Seq(following);
-            RecordBody::Event(RawEvent { record_type, payload: frame.payload, checked_bytes: frame.checked_bytes })
-        } else {
-            self.read_other(record_type, frame)?
-        };
-        Ok(LogRecord { offset: self.offset as u64, seq: Seq(header.seq), at: TimeMs(header.time_ms), body })
-    }
-
-    fn read_other(&mut self, record_type: RecordType, frame: &Frame<'a>) -> Result<RecordBody<'a>, ReadFault> {
-        let malformed = |record| ReadFault::Malformed { record, what: "its fields are not those of its kind" };
-        match (record_type.kind, record_type.version) {
-            (MARK_KIND, CONTROL_VERSION) => {
-                let mark = Mark::decode(frame.payload).ok_or_else(|| malformed("mark"))?;
-                self.mark_count += 1;
-                Ok(RecordBody::Mark(mark))
+            Ok(Some(Step::Control { offset, header, record })) => {
+                Ok(Some(LogRecord::from_control(offset, &header, record)))
             }
-            (BATCH_KIND, CONTROL_VERSION) => {
-                let durable_seq = decode_batch(frame.payload).ok_or_else(|| malformed("batch"))?;
-                if durable_seq < self.durable_seq || durable_seq >= self.next_seq {
-                    let what = "its durable sequence number goes back, or is past the last event";
-                    return Err(ReadFault::Malformed { record: "batch", what });
-                }
-                self.durable_seq = durable_seq;
-                self.has_batch = true;
-                Ok(RecordBody::Batch { durable_seq })
-            }
-            (INDEX_KIND, CONTROL_VERSION) => {
-                let entries = decode_index(frame.payload).ok_or_else(|| malformed("index"))?;
-                self.check_index(&entries)?;
-                self.index_offset = self.offset as u64;
-                Ok(RecordBody::Index(entries))
-            }
-            (END_KIND, CONTROL_VERSION) => {
-                let end = End::decode(frame.payload).ok_or_else(|| malformed("end"))?;
-                self.check_end(&end, frame)?;
-                self.end = Some(end);
-                self.done = true;
-                Ok(RecordBody::End(end))
-            }
-            (kind, _) if kind >= NOTE_KIND_MIN => {
-                self.unknown_count += 1;
-                Ok(RecordBody::Unknown(record_type))
-            }
-            (kind, version) => Err(ReadFault::UnknownRecord { kind, version }),
-        }
-    }
-
-    /// Checks that every entry of an index leads to the event it names.
-    fn check_index(&self, entries: &[IndexEntry]) -> Result<(), ReadFault> {
-        // Frames don't overlap, so no entry may lead into the frame of the one before; this also bounds the work.
-        let mut previous_end = 0;
-        let mut right = |entry: &IndexEntry| {
-            let place = usize::try_from(entry.offset).ok()?;
-            let frame = decode_frame(self.bytes.get(place..self.offset)?).ok()?;
-            let header = frame.header;
-            let named = header.kind <= EVENT_KIND_MAX && header.seq == entry.seq.0 && header.time_ms <= entry.at_max.0;
-            let apart = place >= previous_end;
-            previous_end = place + frame.size_bytes();
-            (named && apart).then_some(())
-        };
-        if entries.iter().all(|entry| right(entry).is_some()) {
-            return Ok(());
-        }
-        Err(ReadFault::Malformed { record: "index", what: "an entry does not lead to the event it names" })
-    }
-
-    fn check_end(&self, end: &End, frame: &Frame<'_>) -> Result<(), ReadFault> {
-        let summary = self.summary();
-        let differs = |what| Err(ReadFault::Malformed { record: "end", what });
-        if end.offset != self.offset as u64 {
-            return differs("it was written for another place");
-        }
-        if end.event_count != summary.event_count || end.mark_count != summary.mark_count {
-            return differs("its counts are not those of the records before it");
-        }
-        if end.index_offset != self.index_offset {
-            return differs("the index is not where it says");
-        }
-        if end.event_digest != summary.event_digest {
-            return differs("its digest is not that of the events before it");
-        }
-        let behind = self.bytes.len() - self.offset - frame.size_bytes();
-        if behind > 0 {
-            return Err(ReadFault::BehindEnd { bytes: behind as u64 });
-        }
-        Ok(())
-    }
-
-    /// Tells how the file ends where no sound frame follows, or that this is no end.
-    fn judge_tail(&mut self, rest: &[u8], fault: FrameFault) -> Result<(), ReadError> {
-        let (offset, bytes) = (self.offset as u64, rest.len() as u64);
-        if rest.iter().all(|byte| *byte == 0) {
-            self.tail = Tail::Zeroed { offset, bytes };
-            return Ok(());
-        }
-        // Whatever follows in this file carries a number from here on, and no more numbers than frames fit.
-        let frames_max = (rest.len() / FRAME_HEADER_SIZE_BYTES) as u64;
-        let seqs = self.next_seq.0..=self.next_seq.0.saturating_add(frames_max);
-        let mut sound_place = None;
-        let mut has_batch = self.has_batch;
-        let mut from = 1;
-        loop {
-            match find_frame(rest, from, seqs.clone()) {
-                Found::At(place) => {
-                    let sound_offset = *sound_place.get_or_insert(offset + place as u64);
-                    let Ok(frame) = decode_frame(&rest[place..]) else { break };
-                    if self.proves_durable(&frame, &mut has_batch) {
-                        return Err(self.error(ReadFault::Corrupt { fault, sound_offset }));
-                    }
-                    from = place + frame.size_bytes();
-                }
-                Found::Nothing => break,
-                Found::Undecided => return Err(self.error(ReadFault::CorruptUndecided { fault })),
-            }
-        }
-        match sound_place {
-            // Nothing in the file says what was durable.
-            Some(sound_offset) if !has_batch => Err(self.error(ReadFault::Corrupt { fault, sound_offset })),
-            Some(_) | None => {
-                self.tail = Tail::Torn { offset, bytes, fault };
-                Ok(())
-            }
-        }
-    }
-
-    /// True where a sound frame behind the damage says that what is damaged had been durable.
-    fn proves_durable(&self, frame: &Frame<'_>, has_batch: &mut bool) -> bool {
-        match (frame.header.kind, frame.header.version) {
-            (END_KIND, CONTROL_VERSION) => true,
-            (BATCH_KIND, CONTROL_VERSION) => {
-                *has_batch = true;
-                decode_batch(frame.payload).is_some_and(|durable_seq| durable_seq >= self.next_seq)
-            }
-            _ => false,
+            Ok(None) => Ok(None),
+            Err(StepError::Read(fault)) => Err(self.error(fault)),
+            Err(StepError::Source(never)) => match never {},
         }
     }
 
     fn error(&self, fault: ReadFault) -> ReadError {
-        ReadError { file: self.file.clone(), offset: self.offset as u64, next_seq: self.next_seq, fault }
+        let (offset, next_seq) = (self.cursor.offset(), self.cursor.next_seq());
+        ReadError { file: self.file.clone(), offset, next_seq, fault }
     }
+}
+
+/// Returns the frame at `offset` of the whole file, with the file's lifetime.
+fn loaded_frame_of(bytes: &[u8], offset: u64, header: FrameHeader, size_bytes: usize) -> Frame<'_> {
+    let start = offset as usize;
+    Frame::checked_before(header, &bytes[start..start + size_bytes])
 }
 
 impl<'a> Iterator for LogReader<'a> {

@@ -14,8 +14,8 @@
 //! error that names file, offset and sequence number, and nothing behind it is used). After a failed write or sync a
 //! writer refuses everything.
 //!
-//! What it deliberately does not do: repair (a reader reports what it would cut), memory maps, and protection against
-//! forgery: checksums and digests find damage, not malice.
+//! What it deliberately does not do: repair in place (a repair writes a copy), and protection against forgery: checksums
+//! and digests find damage, not malice.
 //!
 //! | File | Holds |
 //! |---|---|
@@ -26,13 +26,17 @@
 //! | `log_encoder`, `log_reader` | one file of a log, to bytes and back |
 //! | `log_writer` | the log in its files: segments, batches, durability |
 //! | `queued_writer` | the same from a thread of its own |
-//! | `segments`, `clock` | the names of a log's files; the time between syncs |
+//! | `cursor` | which frame may stand where, and how a file may end |
+//! | `log_files` | the log, read from its files |
+//! | `segments`, `clock` | where the files of a log lie; the time between syncs |
+//! | `verify`, `repair`, `statistics` | a whole log: checked, its sound prefix copied, counted |
 //! | `trace` | the trace, written and read |
 //! | `image` | the kernel's state as bytes |
 //! | `digest` | chain, event and state digests |
 
 mod clock;
 mod control;
+mod cursor;
 mod digest;
 mod error;
 mod fields;
@@ -40,37 +44,47 @@ mod frame;
 mod header;
 mod image;
 mod log_encoder;
+mod log_files;
 mod log_reader;
 mod log_writer;
 mod queued_writer;
 mod record;
+mod repair;
 mod segments;
+mod statistics;
 mod trace;
+mod verify;
 
 pub use clock::{Clock, SystemClock};
 pub use control::{End, IndexEntry, MARK_NAME_SIZE_BYTES_MAX, Mark, MarkKind};
+pub use cursor::Digests;
 pub use digest::{ChainHasher, Digest128, Digest256};
 pub use error::{
-    AppendError, DigestTextError, FrameFault, HeaderError, HeaderFault, ImageError, LogError, ReadError, ReadFault,
-    RecordError, ResumeError,
+    AppendError, DigestTextError, FrameFault, HeaderError, HeaderFault, ImageError, LogError, LogFileError, ReadError,
+    ReadFault, RecordError, ResumeError,
 };
 pub use frame::{FRAME_HEADER_SIZE_BYTES, Frame, FrameHeader, PAYLOAD_SIZE_BYTES_MAX, decode_frame, encode_frame};
 pub use header::{FORMAT_VERSION, LOG_MAGIC, LogHeader, TEXT_SIZE_BYTES_MAX};
 pub use image::{decode_state, encode_state};
 pub use log_encoder::LogEncoder;
+pub use log_files::{Access, LogFiles, Polled, ReadOptions, SegmentSummary};
 pub use log_reader::{
-    DecodedLog, LogEntry, LogReader, LogRecord, PlacedMark, RawEvent, RecordBody, Summary, Tail, read_log,
+    DecodedLog, LogEntry, LogReader, LogRecord, PlacedMark, RawEvent, RawNote, RecordBody, Summary, Tail, read_log,
 };
 pub use log_writer::{DurabilityPolicy, LogWriter, WriterOptions};
 pub use queued_writer::{QueueError, QueuedWriter};
 pub use record::{
-    RecordType, decode_event, encode_event, event_schema_fingerprint, event_schema_text, is_known_event_schema,
+    BookChangeView, EventView, LevelsView, RecordType, TickerView, TradesView, decode_event, encode_event, event_names,
+    event_schema_fingerprint, event_schema_text, is_known_event_schema,
 };
+pub use repair::{AtCorruption, Cut, Repair, RepairError, repair_log};
 pub use segments::segment_path;
+pub use statistics::{KindCount, Statistics, log_statistics};
 pub use trace::{
     Checkpoint, FinalRecord, StateImage, TRACE_FORMAT_VERSION, TRACE_MAGIC, Trace, TraceEncoder, TraceHeader,
     TraceWriter, state_hash,
 };
+pub use verify::{FINDING_COUNT_MAX, Finding, FindingKind, Verification, verify_log};
 
 #[cfg(test)]
 mod tests;

@@ -19,12 +19,18 @@ mod mirror;
 mod schema;
 #[cfg(test)]
 pub(super) mod tests;
+mod view;
+
+use std::sync::OnceLock;
 
 use drillfold_kernel::config::Config;
 use drillfold_kernel::event::Event;
 
 use super::digest::Digest128;
 use super::error::RecordError;
+
+pub use view::{BookChangeView, EventView, LevelsView, TickerView, TradesView};
+pub(super) use view::{decode_event_into, view_event};
 
 /// Which event a frame holds, in which version of its record type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,6 +46,11 @@ impl RecordType {
     pub fn event_name(self) -> Option<&'static str> {
         schema::EVENTS.iter().find(|(kind, _, _)| *kind == self.kind).map(|(_, _, name)| *name)
     }
+}
+
+/// Returns the name of every event that this build knows, in the order of their kinds.
+pub fn event_names() -> impl Iterator<Item = &'static str> {
+    schema::EVENTS.iter().map(|(_, _, name)| *name)
 }
 
 /// Fingerprints of every event schema that a released build has written, oldest first; the last is this build's own.
@@ -85,7 +96,8 @@ pub fn event_schema_text() -> String {
 
 /// Returns the fingerprint of this build's record types: the digest of [`event_schema_text`].
 pub fn event_schema_fingerprint() -> Digest128 {
-    Digest128::of(event_schema_text().as_bytes())
+    static FINGERPRINT: OnceLock<Digest128> = OnceLock::new();
+    *FINGERPRINT.get_or_init(|| Digest128::of(event_schema_text().as_bytes()))
 }
 
 /// True where this build decodes logs with that event schema: its own, or one of a released build.

@@ -341,9 +341,15 @@ fn control_records_with_a_sound_checksum_are_not_believed() {
 #[test]
 fn nothing_may_follow_the_end() {
     let (sealed, _) = encoded(&parts(), true);
-    for behind in [&b"\0"[..], b"x", &[0; 4096]] {
+    for behind in [&b"x"[..], b"\0x", &[[0; 4096], [1; 4096]].concat()] {
         let error = outcome(&[&sealed, behind].concat()).unwrap().end.unwrap_err();
         assert_eq!(error.fault, ReadFault::BehindEnd { bytes: behind.len() as u64 });
+    }
+    // A crash while a log is sealed leaves the space that was allocated and not cut off yet.
+    for zeros in [1, 4096] {
+        let summary = outcome(&[&sealed[..], &vec![0; zeros]].concat()).unwrap().end.unwrap();
+        assert_eq!(summary.tail, Tail::Zeroed { offset: sealed.len() as u64, bytes: zeros as u64 });
+        assert!(summary.end.is_some());
     }
     let mut log = LogEncoder::new(&header()).unwrap();
     log.end().unwrap();
@@ -436,6 +442,81 @@ fn a_log_that_ends_otherwise_is_not_gone_on_with() {
     let mut damaged = sealed.clone();
     damaged[ends[3]] ^= 1;
     assert!(matches!(refused(&damaged), ResumeError::Read(_)));
+}
+
+/// The log of format version 1 with every kind of event and record, and its events as JSON Lines.
+const FORMAT_V1: [&str; 2] = ["format_v1_every_kind.wal", "format_v1_every_kind.jsonl"];
+
+/// Event digest of that log. Like its files it was written down once and never changes.
+const FORMAT_V1_EVENT_DIGEST: &str = "c90f057fe2623bf4fa2b069ad8b5e801";
+
+fn wal_logs() -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("wal-logs")
+}
+
+/// Returns the log: two events of each kind among marks and batches, a note of a newer build, then ticks until there is
+/// an index.
+fn format_v1() -> Vec<u8> {
+    let mut log = LogEncoder::new(&header()).unwrap();
+    let mut parts = parts();
+    parts.extend(one_of_each_kind(1000).into_iter().map(Part::Event));
+    parts.iter().for_each(|part| append(&mut log, part));
+    log.raw_note(at(81), RecordType { kind: 0x8fff, version: 9 }, b"of a newer build").unwrap();
+    log.batch(Seq(80)).unwrap();
+    while log.event_count() < 1100 {
+        log.event(at(log.next_seq().0), &Event::LoopTicked).unwrap();
+    }
+    log.end().unwrap();
+    log.take_pending()
+}
+
+fn events_as_lines(bytes: &[u8]) -> String {
+    let line = |entry: &LogEntry| {
+        let (seq, at_ms) = (entry.seq.0, entry.at.0);
+        serde_json::json!({ "seq": seq, "at_ms": at_ms, "event": entry.event }).to_string() + "\n"
+    };
+    read_log(FORMAT_V1[0], bytes).unwrap().entries.iter().take(81).map(line).collect()
+}
+
+/// Writes the files of [`FORMAT_V1`], if `DRILLFOLD_MAKE_FORMAT_LOG` is set and neither exists: a log of a released format
+/// is not made again.
+#[test]
+fn the_log_of_format_1_is_made_on_request_and_only_once() {
+    if std::env::var_os("DRILLFOLD_MAKE_FORMAT_LOG").is_none() {
+        return;
+    }
+    let disk = DiskStorage::new(Durability::Synced);
+    let bytes = format_v1();
+    for (name, content) in FORMAT_V1.iter().zip([bytes.clone(), events_as_lines(&bytes).into_bytes()]) {
+        disk.create_new(&wal_logs().join(name)).unwrap().append(&content).unwrap();
+    }
+}
+
+/// If this fails, logs written by released builds are no longer read as they were written.
+#[test]
+fn the_log_of_format_1_reads_as_it_was_written() {
+    let disk = DiskStorage::new(Durability::Unsynced);
+    let [log, lines] = FORMAT_V1.map(|name| disk.read(&wal_logs().join(name)).unwrap());
+    assert_eq!(events_as_lines(&log), String::from_utf8(lines).unwrap());
+    let mut kinds = std::collections::BTreeSet::new();
+    let (mut marks, mut batches, mut unknown, mut entries) = (0, 0, 0, 0);
+    let mut reader = LogReader::open(FORMAT_V1[0], &log).unwrap();
+    while let Some(record) = reader.next_record().unwrap() {
+        match record.body {
+            RecordBody::Event(event) => drop(kinds.insert(event.record_type)),
+            RecordBody::Mark(_) => marks += 1,
+            RecordBody::Batch { .. } => batches += 1,
+            RecordBody::Unknown(_) => unknown += 1,
+            RecordBody::Index(index) => entries += index.len(),
+            RecordBody::End(end) => assert_eq!(end.event_digest.to_string(), FORMAT_V1_EVENT_DIGEST),
+        }
+    }
+    let summary = reader.summary();
+    assert_eq!((summary.event_count, kinds.len(), marks, batches, unknown, entries), (1100, 40, 4, 3, 1, 1));
+    assert_eq!((summary.tail, summary.end.is_some()), (Tail::Clean, true));
+    assert_eq!(summary.event_digest.to_string(), FORMAT_V1_EVENT_DIGEST);
+    // The same calls still give the same bytes.
+    assert!(format_v1() == log, "this build writes other bytes");
 }
 
 proptest! {

@@ -39,6 +39,7 @@ const KERNEL_MODULES: &[(&str, &[&str])] = &[
 /// Crates that belong to one place, by the files that may name them.
 const CRATES: &[(&str, &[&str])] = &[
     ("bincode", &["wal/image.rs"]),
+    ("memmap2", &["storage/map.rs"]),
     ("rkyv", &["wal/"]),
     ("jsonschema", &["contract/validator.rs", "contract/validator/"]),
     ("rand_chacha", &["sim/"]),
@@ -283,6 +284,14 @@ fn has_word(code: &str, word: &str) -> bool {
     let is_part = |letter: Option<char>| letter.is_some_and(|letter| letter.is_alphanumeric() || letter == '_');
     code.match_indices(word)
         .any(|(at, _)| !is_part(code[..at].chars().next_back()) && !is_part(code[at + word.len()..].chars().next()))
+}
+
+#[test]
+fn unsafe_code_is_in_one_place() {
+    for source in sources() {
+        let unsafe_code = has_word(&source.code, "unsafe") && source.name != "storage/map.rs";
+        assert!(!unsafe_code, "{}: unsafe; only a memory map needs it", source.name);
+    }
 }
 
 #[test]

@@ -146,6 +146,16 @@ where
     }
 }
 
+/// Validates `payload` as an archived `R` and returns that where it lies.
+pub(super) fn access<'a, R>(record: &'static str, payload: &'a [u8]) -> Result<&'a R::Archived, RecordError>
+where
+    R: Archive,
+    R::Archived: for<'b> CheckBytes<HighValidator<'b, Failure>>,
+{
+    rkyv::api::high::access::<R::Archived, Failure>(payload)
+        .map_err(|Failure| RecordError::Malformed { record, size_bytes: payload.len() })
+}
+
 /// Validates `payload` as an archived `R` and reads it.
 pub(super) fn unarchive<R>(record: &'static str, payload: &[u8]) -> Result<R, RecordError>
 where

@@ -125,8 +125,8 @@ macro_rules! schema {
         $(
             #[derive(Archive, Serialize, Deserialize, Debug, Clone, PartialEq)]
             pub(super) struct $record {
-                $( $event_tuple: $event_tuple_type, )?
-                $( $($event_field: $event_type,)* )?
+                $( pub(super) $event_tuple: $event_tuple_type, )?
+                $( $(pub(super) $event_field: $event_type,)* )?
             }
 
             const _: () = assert!(align_of::<<$record as Archive>::Archived>() == 1);
