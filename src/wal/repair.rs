@@ -16,9 +16,9 @@ use thiserror::Error;
 use super::control::End;
 use super::cursor::Digests;
 use super::error::{AppendError, HeaderError, LogFileError, ReadFault};
+use super::log_encoder::LogEncoder;
 use super::log_files::{Access, LogFiles, ReadOptions};
 use super::log_reader::{LogRecord, RecordBody, Tail};
-use super::log_encoder::LogEncoder;
 use super::segments::segment_path;
 use crate::storage::{AppendFile, Storage, StorageError};
 

@@ -1,11 +1,14 @@
 //! Whole logs: written, cut at every byte, flipped at every bit, forged, gone on with, and written onto bad disks.
 
+use std::path::Path;
+
 use drillfold_kernel::event::Event;
 use drillfold_kernel::units::{Seq, TimeMs};
 use proptest::prelude::*;
 
 use super::record::tests::one_of_each_kind;
 use super::*;
+use crate::storage::{DiskStorage, Durability, Storage as _};
 
 const FILE: &str = "x.wal";
 

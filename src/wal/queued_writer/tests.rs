@@ -5,7 +5,9 @@ use std::path::Path;
 
 use super::super::{Digest256, DurabilityPolicy, LogHeader, LogReader, MarkKind, RecordBody, WriterOptions, read_log};
 use super::*;
-use crate::storage::{AppendFile, Entry, EntryKind, FaultBudget, FaultyStorage, MemoryStorage, Storage, StorageError};
+use crate::storage::{
+    AppendFile, Entry, EntryKind, FaultBudget, FaultyStorage, MemoryStorage, ReadFile, Storage, StorageError,
+};
 
 const FILE: &str = "x.wal";
 const LONG: Duration = Duration::from_secs(60);
@@ -108,6 +110,12 @@ impl Storage for Gated {
     }
     fn replace(&self, path: &Path, bytes: &[u8]) -> Result<(), StorageError> {
         self.inner.replace(path, bytes)
+    }
+    fn open_read(&self, path: &Path) -> Result<Box<dyn ReadFile>, StorageError> {
+        self.inner.open_read(path)
+    }
+    fn rename_new(&self, from: &Path, to: &Path) -> Result<(), StorageError> {
+        self.inner.rename_new(from, to)
     }
     fn list(&self, folder: &Path) -> Result<Vec<Entry>, StorageError> {
         self.inner.list(folder)
