@@ -5,6 +5,9 @@
 //! independently of all others, so writes are dropped, kept, torn and reordered. A change of a file's size, or of a name
 //! in a folder, that was not synced is there or not.
 //!
+//! A sync can also fail while the power stays on. Then what it should have covered never reaches the disk, though every
+//! reader sees it and the next sync succeeds, as systems do that drop a page's mark once its write has failed.
+//!
 //! A sector is written whole or not at all, and what a sync has covered stays: the promises of the disks this models.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,6 +38,7 @@ struct Disk {
     files: Vec<Content>,
     operation_count: u64,
     power_off_at: Option<u64>,
+    sync_fails_at: Option<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -68,6 +72,11 @@ impl PowerLossStorage {
     /// Lets the power go at the operation with `count` operations before it since the storage was made.
     pub fn power_off_at(&self, count: u64) {
         lock(&self.disk).power_off_at = Some(count);
+    }
+
+    /// Lets the first sync fail that has at least `count` operations before it, and no other.
+    pub fn sync_fails_at(&self, count: u64) {
+        lock(&self.disk).sync_fails_at = Some(count);
     }
 
     /// Returns the disk as it is found after the power went now; the same seed finds the same. Nothing is locked there.
@@ -266,7 +275,6 @@ impl Content {
         for change in self.unsynced.drain(..) {
             change.apply(&mut self.durable);
         }
-        assert!(self.durable == self.bytes);
     }
 
     /// Returns what a disk may hold of this file.
@@ -387,7 +395,14 @@ impl AppendFile for PowerLossFile {
 
     fn sync(&mut self) -> Result<(), StorageError> {
         let mut disk = lock(&self.disk);
+        let fails = disk.sync_fails_at.is_some_and(|count| disk.operation_count >= count);
         disk.spend(Operation::Sync, &self.path)?;
+        if fails {
+            disk.sync_fails_at = None;
+            disk.files[self.file].unsynced.clear();
+            let source = io::Error::other("injected fault: the device did not answer");
+            return Err(StorageError::Io { operation: Operation::Sync, path: self.path.clone(), source });
+        }
         disk.files[self.file].sync();
         Ok(())
     }

@@ -231,7 +231,7 @@ impl LogEncoder {
 
     /// Appends the index if it has entries and is not there yet. Nothing but an end may follow it.
     pub(super) fn index(&mut self) -> Result<(), AppendError> {
-        if self.index.entries.is_empty() || self.index_offset != 0 {
+        if self.index.entries.is_empty() || self.has_index() {
             return Ok(());
         }
         let offset = self.offset();
@@ -239,6 +239,11 @@ impl LogEncoder {
         self.frame(INDEX_KIND, CONTROL_VERSION, self.at_last, &payload)?;
         self.index_offset = offset;
         Ok(())
+    }
+
+    /// True where the index was appended, so that only an end can follow.
+    pub(super) fn has_index(&self) -> bool {
+        self.index_offset != 0
     }
 
     /// Checks that an event of that type can be appended and returns the number of the one behind it.
@@ -290,6 +295,7 @@ impl LogEncoder {
     pub(super) fn sealed_size_bytes(&self, more_entries: usize) -> u64 {
         let index = match (self.index.entries.len() + more_entries).min(INDEX_ENTRY_COUNT_MAX) {
             0 => 0,
+            _ if self.has_index() => 0,
             count => FRAME_HEADER_SIZE_BYTES + count * INDEX_ENTRY_SIZE_BYTES,
         };
         self.offset() + index as u64 + END_FRAME_SIZE_BYTES

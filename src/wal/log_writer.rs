@@ -167,12 +167,9 @@ impl LogWriter {
         if header.segment != number {
             return Err(ResumeError::OtherSegment { file: name, expected: number, found: header.segment });
         }
-        if let Some(end) = resumed.end {
-            let header = following(&header, encoder.next_seq(), end.event_digest)?;
-            let segment = Segment::create(&*storage, path, header, &options)?;
-            return Ok(Self::on(storage, path, options, segment, Some(first)));
+        if resumed.end.is_none() && !encoder.has_index() {
+            require_own_schema(&name, &header)?;
         }
-        require_own_schema(&name, &header)?;
         if let Tail::Torn { offset, bytes, .. } = resumed.tail {
             return Err(ResumeError::Tail { file: name, offset, bytes });
         }
@@ -180,11 +177,20 @@ impl LogWriter {
             0 => (first, None),
             _ => (storage.open_append(&last_path).map_err(|source| refused(&name, source))?, Some(first)),
         };
-        let sound = usize::try_from(encoder.taken_bytes()).unwrap_or(usize::MAX).min(bytes.len());
-        let batch_offset = usize::try_from(resumed.batch_offset).unwrap_or(usize::MAX).min(sound);
+        // An end is written when all before it is durable; otherwise that is certain only up to the last batch.
+        let unsure_offset = resumed.end.map_or(resumed.batch_offset, |end| end.offset);
+        let place = |offset| usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
+        let unsure = &bytes[place(unsure_offset)..place(encoder.taken_bytes())];
+        let has_index = encoder.has_index();
         let segment = Segment { header, encoder, file, name };
         let mut writer = Self::on(storage, path, options, segment, lock);
-        writer.make_durable_again(resumed.batch_offset, &bytes[batch_offset..sound])?;
+        writer.write_again(unsure_offset, unsure)?;
+        match resumed.end {
+            Some(end) => writer.begin_segment(end)?,
+            // Its last writer was sealing it: nothing but an end may follow an index.
+            None if has_index => writer.rotate()?,
+            None => writer.begin_again()?,
+        }
         Ok(writer)
     }
 
@@ -218,11 +224,15 @@ impl LogWriter {
         }
     }
 
-    /// Writes `bytes`, which the file seems to have at `offset`, once more, and begins a batch behind them. Each is
-    /// durable before the next, so that the batch never says more than is true.
-    fn make_durable_again(&mut self, offset: u64, bytes: &[u8]) -> Result<(), AppendError> {
+    /// Writes `bytes`, which the file seems to have at `offset`, once more, so that a sync means something.
+    fn write_again(&mut self, offset: u64, bytes: &[u8]) -> Result<(), AppendError> {
         let written = self.file.write_at(offset, bytes).and_then(|()| self.file.sync());
-        self.settle(written)?;
+        self.settle(written)
+    }
+
+    /// Begins a batch behind what was found, durable before anything follows: should the file have no other, it alone
+    /// says what was durable.
+    fn begin_again(&mut self) -> Result<(), AppendError> {
         self.encoder.batch(self.durable_seq)?;
         self.write_pending()?;
         self.sync_file()
@@ -383,8 +393,13 @@ impl LogWriter {
     }
 
     fn rotate(&mut self) -> Result<(), AppendError> {
-        let header = following(&self.header, self.encoder.next_seq(), self.encoder.event_digest())?;
-        self.seal()?;
+        let end = self.seal()?;
+        self.begin_segment(end)
+    }
+
+    /// Goes on in a new file; the one before is sealed with `end`.
+    fn begin_segment(&mut self, end: End) -> Result<(), AppendError> {
+        let header = following(&self.header, self.encoder.next_seq(), end.event_digest)?;
         let created = Segment::create(&*self.storage, &self.path, header, &self.options);
         let Segment { header, encoder, file, name } = created.inspect_err(|_| self.failed = true)?;
         let sealed = mem::replace(&mut self.file, file);

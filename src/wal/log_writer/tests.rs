@@ -430,7 +430,7 @@ fn a_full_disk_at_every_byte_keeps_the_promise() {
     let steps = steps(9, 260);
     for (kind, options) in kinds_of_logs().into_iter().enumerate() {
         // Every byte of one kind of log, with several segments; of the others every so many, each from its own first.
-        let stride = if kind == 5 { 1 } else { 23 };
+        let stride = if kind == 5 { 1 } else { 41 };
         for budget in (0_u64..).map(|place| place * stride + kind as u64 % stride) {
             let memory = MemoryStorage::new();
             let faults = FaultBudget { bytes: Some(budget), syncs: None };
@@ -497,6 +497,85 @@ fn power_lost_at_every_operation_keeps_the_promise() {
             }
         }
     }
+}
+
+/// Writes a log until a step or a failure, and lets go of it as a killed process does.
+fn run_and_kill(disk: &PowerLossStorage, options: &WriterOptions, steps: &[Step]) -> Run {
+    let mut run = Run::default();
+    let storage: Arc<dyn Storage> = Arc::new(disk.clone());
+    let mut log = LogWriter::create(storage, path(), &header(), options.clone()).unwrap();
+    let mut result = Ok(());
+    for step in steps {
+        result = result.and_then(|()| run.take(&mut log, *step));
+        run.durable = run.durable.max(log.durable_seq().0);
+    }
+    // What was not handed to the system dies with the process.
+    drop(result.and_then(|()| log.flush()));
+    run
+}
+
+#[test]
+fn a_resumed_log_is_durable_whatever_its_last_writer_left_unsynced() {
+    let steps = steps(17, 60);
+    for options in kinds_of_logs() {
+        for (stop, sync_fails_at) in (0..steps.len()).flat_map(|stop| [(stop, None), (steps.len(), Some(stop as u64))])
+        {
+            for power_off_after in 0..5 {
+                let disk = PowerLossStorage::new();
+                if let Some(count) = sync_fails_at {
+                    disk.sync_fails_at(count);
+                }
+                let mut run = run_and_kill(&disk, &options, &steps[..stop]);
+                if power_off_after > 0 {
+                    disk.power_off_at(disk.operation_count() + power_off_after);
+                }
+                drop(go_on(&(Arc::new(disk.clone()) as Arc<dyn Storage>), &mut run, options.clone()));
+                for seed in 0..4 {
+                    check_promise(&disk.crash(seed), &run);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_file_with_an_index_is_sealed_in_steps_too() {
+    let whole = options(DurabilityPolicy::Never, u64::MAX, 100_000);
+    let seal = |disk: &PowerLossStorage| {
+        let mut log = LogWriter::create(Arc::new(disk.clone()), path(), &header(), whole.clone()).unwrap();
+        let mut run = Run::default();
+        for seq in 1..=4_000 {
+            run.given.push(Part::Event(seq, Event::LoopTicked));
+            log.event(at(seq), &Event::LoopTicked).unwrap();
+        }
+        run.durable = log.sync().unwrap().0;
+        run.error = log.finish().err().map(|error| error.to_string());
+        run
+    };
+    let disk = PowerLossStorage::new();
+    seal(&disk);
+    assert!(found(&disk).last().end.unwrap().index_offset > 0);
+    let count = disk.operation_count();
+    let mut was_half_sealed = false;
+    for power_off_at in count - 6..count {
+        let disk = PowerLossStorage::new();
+        disk.power_off_at(power_off_at);
+        let run = seal(&disk);
+        assert!(run.error.is_some());
+        for seed in 0..64 {
+            let after = disk.crash(seed);
+            check_promise(&after, &run);
+            repair(&after);
+            let bytes = after.read(path()).unwrap();
+            let resumed = LogEncoder::read_to_end(FILE, &bytes).unwrap();
+            was_half_sealed |= resumed.encoder.has_index() && resumed.end.is_none();
+            let log = LogWriter::resume(Arc::new(after.clone()), path(), whole.clone()).unwrap();
+            let mut run = Run { given: run.given.clone(), ..Run::default() };
+            run.go_on(log, &[Step::Event, Step::Sync]).unwrap();
+            assert!(found(&after).parts == run.given);
+        }
+    }
+    assert!(was_half_sealed, "the index came without the end at least once");
 }
 
 proptest! {
