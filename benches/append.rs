@@ -40,22 +40,32 @@ fn main() {
     let folder = arguments.first().map_or_else(std::env::temp_dir, PathBuf::from);
     let (rounds, event_count) = if is_bench { (9, 100_000) } else { (1, 2_000) };
     encode(if is_bench { 2_000_000 } else { 2_000 });
-    println!("\none sync per 1,000 events, {event_count} events:");
-    compare(&folder, rounds, event_count, 1_000);
+    for level_count in [2, 4] {
+        println!("\none sync per 1,000 events, {event_count} changes of up to {level_count} levels:");
+        compare(&folder, rounds, &events(event_count, level_count), 1_000);
+    }
     let event_count = if is_bench { 1_500 } else { 10 };
-    println!("\none sync per event, {event_count} events:");
-    compare(&folder, rounds, event_count, 1);
+    println!("\none sync per event, {event_count} changes of up to 2 levels:");
+    compare(&folder, rounds, &events(event_count, 2), 1);
 }
 
-/// A change of a book by one or two levels.
-fn event(number: u64) -> Event {
-    let level = |place: i64| Level { price: Price(50_000_000_000_000 + place), qty: Qty(10_000_000_000 + place) };
-    let place = number.cast_signed();
-    let (bids, asks) = match number % 3 {
-        0 => (vec![level(place)], vec![level(place + 1)]),
-        1 => (vec![level(place)], vec![]),
-        _ => (vec![], vec![level(place), level(place + 1)]),
+fn events(event_count: usize, level_count: u64) -> Vec<Event> {
+    (0..event_count as u64).map(|number| event(number, level_count)).collect()
+}
+
+/// A change of a book by as many levels or one less, on either side.
+fn event(number: u64, level_count: u64) -> Event {
+    let level = |place: u64| Level {
+        price: Price(50_000_000_000_000 + place.cast_signed()),
+        qty: Qty(10_000_000_000 + place.cast_signed()),
     };
+    let (bid_count, ask_count) = match number % 3 {
+        0 => (level_count - 1, 1),
+        1 => (level_count - 1, 0),
+        _ => (0, level_count),
+    };
+    let levels = |count: u64| (0..count).map(|place| level(number + place)).collect();
+    let (bids, asks) = (levels(bid_count), levels(ask_count));
     Event::BookChanged(BookChange {
         instrument: InstrumentId(3),
         prev_change_id: number,
@@ -74,7 +84,7 @@ fn at(number: usize) -> TimeMs {
 }
 
 fn encode(event_count: usize) {
-    let events: Vec<Event> = (0..1_024).map(event).collect();
+    let events = events(1_024, 2);
     let mut payload = Vec::new();
     let (mut archive, mut append, mut frame) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..7 {
@@ -119,9 +129,9 @@ fn archived(events: &[Event]) -> Vec<(RecordType, Vec<u8>)> {
     events.iter().map(archive).collect()
 }
 
-fn compare(folder: &Path, rounds: usize, event_count: usize, sync_events: usize) {
-    let events: Vec<Event> = (0..event_count as u64).map(event).collect();
-    let payloads = archived(&events);
+fn compare(folder: &Path, rounds: usize, events: &[Event], sync_events: usize) {
+    let event_count = events.len();
+    let payloads = archived(events);
     let size_bytes: usize = payloads.iter().map(|(_, payload)| payload.len()).sum();
     println!("payloads of {} bytes on average", size_bytes / event_count);
     let file_size_bytes = (size_bytes + event_count * 64 + (1 << 16)) as u64;
@@ -143,7 +153,7 @@ fn compare(folder: &Path, rounds: usize, event_count: usize, sync_events: usize)
     for round in 0..rounds {
         for (place, (_, turn)) in contenders.iter().enumerate() {
             let path = folder.join(format!("drillfold-bench-{}-{round}-{place}.wal", std::process::id()));
-            times[place].push(turn(&path, &events, &payloads, sync_events));
+            times[place].push(turn(&path, events, &payloads, sync_events));
             std::fs::remove_file(&path).expect("the file is there");
         }
     }

@@ -95,14 +95,14 @@ pub fn encode_frame(header: &FrameHeader, payload: &[u8], out: &mut Vec<u8>) -> 
     let length =
         u32::try_from(payload.len()).map_err(|_| FrameFault::TooLong { length_bytes: payload.len() as u64 })?;
     let start = out.len();
+    let mut head = [0; FRAME_HEADER_SIZE_BYTES];
+    head[LENGTH].copy_from_slice(&length.to_le_bytes());
+    head[KIND].copy_from_slice(&header.kind.to_le_bytes());
+    head[VERSION].copy_from_slice(&header.version.to_le_bytes());
+    head[SEQ].copy_from_slice(&header.seq.to_le_bytes());
+    head[TIME_MS].copy_from_slice(&header.time_ms.to_le_bytes());
     out.reserve(FRAME_HEADER_SIZE_BYTES + payload.len());
-    out.extend_from_slice(&[0; CHECKSUM.end]);
-    out.extend_from_slice(&length.to_le_bytes());
-    out.extend_from_slice(&header.kind.to_le_bytes());
-    out.extend_from_slice(&header.version.to_le_bytes());
-    out.extend_from_slice(&header.seq.to_le_bytes());
-    out.extend_from_slice(&header.time_ms.to_le_bytes());
-    assert!(out.len() - start == FRAME_HEADER_SIZE_BYTES);
+    out.extend_from_slice(&head);
     out.extend_from_slice(payload);
     let checked = start + CHECKSUM.end..out.len();
     let checksum = crc32_iscsi(&out[checked.clone()]);
