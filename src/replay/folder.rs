@@ -13,11 +13,23 @@ use thiserror::Error;
 
 use crate::wal::{ChainHasher, Checkpoint, Digest128, Digest256, ImageError, TraceHeader, encode_state};
 
-/// Events from one checkpoint to the next.
-pub const CHECKPOINT_STRIDE_EVENTS: u32 = 256;
+/// How far apart a trace's checkpoints and state images stand, in events. A trace's header names them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Strides {
+    /// From one checkpoint to the next; at least 1.
+    pub checkpoint: u32,
+    /// From one state image to the next; 0 for none.
+    pub image: u32,
+}
 
-/// Events from one state image to the next.
-pub const IMAGE_STRIDE_EVENTS: u32 = 4096;
+impl Strides {
+    /// Those of drills, whose runs are short and are looked at closely.
+    pub const DRILL: Self = Self { checkpoint: 256, image: 4096 };
+
+    /// Those of long logs: a checkpoint costs as much as thousands of events of market data, and folding on from an image
+    /// takes some hundredths of a second.
+    pub const LONG: Self = Self { checkpoint: 65_536, image: 131_072 };
+}
 
 /// Steps when the kernel's state changes its shape without changing the bytes of an empty one.
 const STATE_LAYOUT_VERSION: u32 = 1;
@@ -46,27 +58,39 @@ struct Behaviour<'a> {
     effects: &'a [Effect],
 }
 
+/// The behaviour record of the last event that had no effects and left no code.
+#[derive(Debug)]
+struct Quiet {
+    mode: TradingMode,
+    reasons: ReasonSet,
+    bytes: Vec<u8>,
+}
+
 /// A kernel, the chain over its behaviour, and the effects of the last event.
 #[derive(Debug)]
 pub struct Folder {
     kernel: Kernel,
     chain: ChainHasher,
+    strides: Strides,
     effects: Vec<Effect>,
+    quiet: Option<Quiet>,
     seq: Seq,
     at: TimeMs,
-}
-
-impl Default for Folder {
-    fn default() -> Self {
-        Self::new()
-    }
 }
 
 impl Folder {
     /// Returns a folder before the first event.
     #[must_use]
-    pub fn new() -> Self {
-        Self { kernel: Kernel::down(), chain: ChainHasher::new(), effects: Vec::new(), seq: Seq(0), at: TimeMs(0) }
+    pub fn new(strides: Strides) -> Self {
+        Self {
+            kernel: Kernel::down(),
+            chain: ChainHasher::new(),
+            strides,
+            effects: Vec::new(),
+            quiet: None,
+            seq: Seq(0),
+            at: TimeMs(0),
+        }
     }
 
     /// Applies the next event; its number is one more than the last.
@@ -78,15 +102,23 @@ impl Folder {
         self.at = at;
         self.effects.clear();
         self.kernel.apply(self.seq, at, event, &mut self.effects);
+        let (mode, reasons) = (self.kernel.core.resolution.mode, self.kernel.core.resolution.reasons);
+        let is_quiet = self.effects.is_empty() && !self.kernel.latch.is_set();
+        if let Some(quiet) = &self.quiet
+            && is_quiet
+            && quiet.mode == mode
+            && quiet.reasons == reasons
+        {
+            self.chain.push(&quiet.bytes);
+            return Ok(());
+        }
         let codes: Vec<OpenPermissionReason> = self.kernel.latch.codes().collect();
-        let behaviour = Behaviour {
-            mode: self.kernel.core.resolution.mode,
-            reasons: self.kernel.core.resolution.reasons,
-            codes: &codes,
-            effects: &self.effects,
-        };
+        let behaviour = Behaviour { mode, reasons, codes: &codes, effects: &self.effects };
         let bytes = encode_state(&behaviour).map_err(|source| FoldError::Encode { seq: self.seq, source })?;
         self.chain.push(&bytes);
+        if is_quiet {
+            self.quiet = Some(Quiet { mode, reasons, bytes });
+        }
         Ok(())
     }
 
@@ -117,13 +149,13 @@ impl Folder {
     /// True where a checkpoint is due after the last event.
     #[must_use]
     pub const fn checkpoint_is_due(&self) -> bool {
-        self.seq.0.is_multiple_of(CHECKPOINT_STRIDE_EVENTS as u64)
+        self.seq.0.is_multiple_of(self.strides.checkpoint as u64)
     }
 
     /// True where a state image is due after the last event.
     #[must_use]
     pub const fn image_is_due(&self) -> bool {
-        self.seq.0.is_multiple_of(IMAGE_STRIDE_EVENTS as u64)
+        self.strides.image != 0 && self.seq.0.is_multiple_of(self.strides.image as u64)
     }
 
     /// Closes the chain's batch and returns the checkpoint after the last event.
@@ -143,11 +175,12 @@ impl Folder {
         event_schema: Digest128,
         scenario_digest: Digest256,
         seed: u64,
+        strides: Strides,
     ) -> Result<TraceHeader, FoldError> {
         Ok(TraceHeader {
             behaviour_version: BEHAVIOUR_VERSION,
-            checkpoint_stride_events: CHECKPOINT_STRIDE_EVENTS,
-            image_stride_events: IMAGE_STRIDE_EVENTS,
+            checkpoint_stride_events: strides.checkpoint,
+            image_stride_events: strides.image,
             state_fingerprint: state_fingerprint().map_err(|source| FoldError::Encode { seq: Seq(0), source })?,
             event_schema,
             scenario_digest,

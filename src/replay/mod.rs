@@ -1,7 +1,7 @@
 //! Folding a log, with or without a world behind it: the same fold, the same hashes.
 //!
 //! **Owns** the fold with its chain and state hashes ([`Folder`]), the recording of a run into log and trace
-//! ([`Recorder`]), and the replay of a log against its trace ([`replay()`]).
+//! ([`Recorder`]), and the replay of a log against its trace ([`replay_files`], [`replay()`]).
 //!
 //! **Invariant:** on replay there is no world: the log alone rebuilds every state, and effects are only compared.
 //! **Invariant:** replay never consults a time for order; sequence numbers alone order events.
@@ -10,6 +10,6 @@ mod folder;
 mod recorder;
 mod verify;
 
-pub use folder::{CHECKPOINT_STRIDE_EVENTS, FoldError, Folder, IMAGE_STRIDE_EVENTS, leaves_of, state_fingerprint};
+pub use folder::{FoldError, Folder, Strides, leaves_of, state_fingerprint};
 pub use recorder::{RecordError, Recorded, Recorder};
-pub use verify::{Divergence, Replay, ReplayError, ReplayedStatus, replay};
+pub use verify::{Divergence, Replay, ReplayError, ReplayedStatus, replay, replay_files};

@@ -6,7 +6,7 @@ use drillfold_kernel::{
 };
 use thiserror::Error;
 
-use super::folder::{FoldError, Folder};
+use super::folder::{FoldError, Folder, Strides};
 use crate::wal::{
     AppendError, Checkpoint, Digest128, Digest256, FinalRecord, LogEncoder, LogHeader, Mark, StateImage, TraceEncoder,
     encode_state,
@@ -53,7 +53,7 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Begins a log and its trace.
+    /// Begins a log and its trace, whose strides are those of drills.
     ///
     /// # Errors
     /// [`RecordError`]: a name that is too long for the log.
@@ -61,9 +61,9 @@ impl Recorder {
         let failed = |source| RecordError::Append { drill: drill.to_owned(), source };
         let digest = Digest256(scenario_digest);
         let header = LogHeader::first(drill, seed, digest, tool_version);
-        let trace = Folder::trace_header(header.event_schema, digest, seed)?;
+        let trace = Folder::trace_header(header.event_schema, digest, seed, Strides::DRILL)?;
         Ok(Self {
-            folder: Folder::new(),
+            folder: Folder::new(Strides::DRILL),
             log: LogEncoder::new(&header).map_err(failed)?,
             trace: TraceEncoder::new(&trace).map_err(failed)?,
             drill: drill.to_owned(),

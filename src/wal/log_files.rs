@@ -73,9 +73,13 @@ pub struct SegmentSummary {
 ///
 /// ```
 /// use std::path::Path;
+/// use std::sync::Arc;
 ///
 /// use drillfold::storage::MemoryStorage;
-/// use drillfold::wal::{Access, Digest256, Digests, LogFiles, LogHeader, LogWriter, ReadOptions, RecordBody};
+/// use drillfold::wal::{
+///     Access, Digest256, Digests, DurabilityPolicy, LogFiles, LogHeader, LogWriter, ReadOptions, RecordBody,
+///     WriterOptions,
+/// };
 /// use drillfold_kernel::event::Event;
 /// use drillfold_kernel::units::{Seq, TimeMs};
 ///
@@ -83,7 +87,8 @@ pub struct SegmentSummary {
 /// let storage = MemoryStorage::new();
 /// let path = Path::new("x.wal");
 /// let header = LogHeader::first("example", 1, Digest256::default(), "0.1.0");
-/// let mut log = LogWriter::create(&storage, path, &header)?;
+/// let options = WriterOptions::segmented(DurabilityPolicy::EveryEvent);
+/// let mut log = LogWriter::create(Arc::new(storage.clone()), path, &header, options)?;
 /// for tick in 1..=10 {
 ///     log.event(TimeMs(tick * 100), &Event::LoopTicked)?;
 /// }

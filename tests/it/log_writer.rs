@@ -14,7 +14,7 @@ use std::{
 };
 
 use drillfold::{
-    replay::Folder,
+    replay::{Folder, Strides},
     storage::{DiskStorage, Durability, Storage},
     wal::{
         Digest256, DurabilityPolicy, LogHeader, LogReader, LogWriter, QueueError, QueuedWriter, RecordBody,
@@ -166,7 +166,7 @@ fn whatever_was_durable_survives_kill_9() {
 
 /// Folds the events of the log's files, and returns chain and state.
 fn fold_log(log: &Path) -> (String, String) {
-    let mut folder = Folder::new();
+    let mut folder = Folder::new(Strides::DRILL);
     for segment in 0.. {
         let Ok(bytes) = disk().read(&segment_path(log, segment)) else { break };
         for entry in drillfold::wal::read_log("killed.wal", &bytes).expect("it is sound").entries {
@@ -178,7 +178,7 @@ fn fold_log(log: &Path) -> (String, String) {
 
 /// Folds as many events without any log.
 fn fold(count: u64) -> (String, String) {
-    let mut folder = Folder::new();
+    let mut folder = Folder::new(Strides::DRILL);
     (1..=count).for_each(|seq| folder.step(at(seq), &event(seq)).expect("it can be encoded"));
     digests(&mut folder)
 }
