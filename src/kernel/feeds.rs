@@ -72,8 +72,25 @@ fn sorted(levels: &[Level], side: Side) -> Vec<(Price, Qty)> {
     book
 }
 
+/// Returns the place of a price, or the place where it belongs. Most changes are near the best level, which stands last.
+fn place_of(book: &[(Price, Qty)], price: Price, side: Side) -> Result<usize, usize> {
+    const NEAR: usize = 6;
+    let wanted = rank(price, side);
+    let far = book.len().saturating_sub(NEAR);
+    for (place, (found, _)) in book.iter().enumerate().skip(far).rev() {
+        let found = rank(*found, side);
+        if found == wanted {
+            return Ok(place);
+        }
+        if found < wanted {
+            return Err(place.saturating_add(1));
+        }
+    }
+    book.get(..far).unwrap_or_default().binary_search_by_key(&wanted, |(price, _)| rank(*price, side))
+}
+
 fn put(book: &mut Vec<(Price, Qty)>, level: &Level, side: Side) {
-    match book.binary_search_by_key(&rank(level.price, side), |(price, _)| rank(*price, side)) {
+    match place_of(book, level.price, side) {
         Ok(place) if level.qty.0 <= 0 => {
             book.remove(place);
         }

@@ -124,7 +124,11 @@ pub fn replay_files(
 ) -> Result<Replay, ReplayError> {
     let file = files.segment_path().display().to_string();
     let mut replayer = Replayer::new(files.header(), &file, trace, take)?;
-    while let Some(record) = files.next_record()? {
+    loop {
+        while let Some(placed) = files.next_event() {
+            replayer.raw_event(&file, placed.seq, placed.at, &placed.event)?;
+        }
+        let Some(record) = files.next_record()? else { break };
         replayer.record(&file, &record)?;
     }
     replayer.finish()

@@ -19,7 +19,7 @@ use super::cursor::{
 use super::error::{HeaderError, HeaderFault, LogFileError, ReadError, ReadFault};
 use super::frame::{FRAME_HEADER_SIZE_BYTES, decode_frame};
 use super::header::{HEADER_SIZE_BYTES_MAX, LogHeader};
-use super::log_reader::{LogRecord, Summary};
+use super::log_reader::{LogRecord, RawEvent, Summary};
 use super::segments::segment_path;
 use crate::storage::{EntryKind, Mapping, ReadFile, Storage, StorageError};
 
@@ -65,6 +65,17 @@ pub struct SegmentSummary {
     pub size_bytes: u64,
     /// What was read of it.
     pub summary: Summary,
+}
+
+/// An event in its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PlacedEvent<'a> {
+    /// The event's number.
+    pub seq: Seq,
+    /// When it was recorded, on the run's clock.
+    pub at: TimeMs,
+    /// What happened.
+    pub event: RawEvent<'a>,
 }
 
 /// A log in its files.
@@ -235,6 +246,20 @@ impl<'s> LogFiles<'s> {
             Some(step) => Ok(Some(self.record(step))),
             None => Ok(None),
         }
+    }
+
+    /// Returns the next record where it is an event; `None` where it is another record, or none: then
+    /// [`LogFiles::next_record`] tells. For loops that go through long logs: most records are events, and they come this
+    /// way without what the others need.
+    #[inline]
+    pub fn next_event(&mut self) -> Option<PlacedEvent<'_>> {
+        let found = self.reading.cursor.step_event(&self.reading.bytes)?;
+        let frame = loaded_frame(&self.reading.bytes, found.offset, found.header, found.size_bytes);
+        Some(PlacedEvent {
+            seq: Seq(found.header.seq),
+            at: TimeMs(found.header.time_ms),
+            event: RawEvent::from_frame(&frame),
+        })
     }
 
     /// Looks for the next record of a log that may still be written: as [`LogFiles::next_record`], but what looks

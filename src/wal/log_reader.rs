@@ -64,6 +64,12 @@ pub struct RawEvent<'a> {
 }
 
 impl<'a> RawEvent<'a> {
+    /// Returns the event of a sound frame whose kind is one of events.
+    #[inline]
+    pub(super) fn from_frame(frame: &Frame<'a>) -> Self {
+        Self { record_type: record_type(&frame.header), payload: frame.payload, checked_bytes: frame.checked_bytes }
+    }
+
     /// Decodes the payload. The log's event schema must be known ([`LogHeader::require_known_schema`]).
     ///
     /// # Errors
@@ -148,12 +154,10 @@ impl<'a> LogRecord<'a> {
     /// Makes the record of a frame that a cursor found to fit.
     #[inline]
     pub(super) fn from_frame(offset: u64, frame: &Frame<'a>) -> Self {
-        let record_type = record_type(&frame.header);
-        let (payload, checked_bytes) = (frame.payload, frame.checked_bytes);
         let body = if frame.header.kind <= EVENT_KIND_MAX {
-            RecordBody::Event(RawEvent { record_type, payload, checked_bytes })
+            RecordBody::Event(RawEvent::from_frame(frame))
         } else {
-            RecordBody::Unknown(RawNote { record_type, payload })
+            RecordBody::Unknown(RawNote { record_type: record_type(&frame.header), payload: frame.payload })
         };
         Self { offset, seq: Seq(frame.header.seq), at: TimeMs(frame.header.time_ms), body }
     }

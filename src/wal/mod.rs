@@ -67,7 +67,7 @@ pub use frame::{FRAME_HEADER_SIZE_BYTES, Frame, FrameHeader, PAYLOAD_SIZE_BYTES_
 pub use header::{FORMAT_VERSION, LOG_MAGIC, LogHeader, TEXT_SIZE_BYTES_MAX};
 pub use image::{decode_state, encode_state};
 pub use log_encoder::LogEncoder;
-pub use log_files::{Access, LogFiles, Polled, ReadOptions, SegmentSummary};
+pub use log_files::{Access, LogFiles, PlacedEvent, Polled, ReadOptions, SegmentSummary};
 pub use log_reader::{
     DecodedLog, LogEntry, LogReader, LogRecord, PlacedMark, RawEvent, RawNote, RecordBody, Summary, Tail, read_log,
 };
