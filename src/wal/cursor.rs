@@ -70,14 +70,6 @@ pub enum Digests {
     Skip,
 }
 
-/// An event's frame, found sound.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct EventFrame {
-    pub(super) offset: u64,
-    pub(super) header: FrameHeader,
-    pub(super) size_bytes: usize,
-}
-
 /// What stands at the cursor's place.
 #[derive(Debug)]
 pub(super) enum Step {
@@ -217,10 +209,11 @@ impl Cursor {
         step
     }
 
-    /// Goes behind the frame at this place, if it is a sound event that fits and its bytes are at hand: the common case,
-    /// without everything else. `None` says nothing but that [`Cursor::step`] has to be asked.
+    /// Goes behind the frame at this place and returns it with its offset, if it is a sound event that fits and its bytes
+    /// are at hand: the common case, without everything else. `None` says nothing but that [`Cursor::step`] has to be
+    /// asked.
     #[inline]
-    pub(super) fn step_event<S: Source>(&mut self, source: &S) -> Option<EventFrame> {
+    pub(super) fn step_event<'s, S: Source>(&mut self, source: &'s S) -> Option<(u64, Frame<'s>)> {
         if self.done {
             return None;
         }
@@ -232,10 +225,10 @@ impl Cursor {
         if let Some(digest) = &mut self.digest {
             digest.push(frame.checked_bytes);
         }
-        let found = EventFrame { offset: self.offset, header: frame.header, size_bytes: frame.size_bytes() };
+        let offset = self.offset;
         self.next_seq = Seq(following);
-        self.offset += found.size_bytes as u64;
-        Some(found)
+        self.offset = offset + frame.size_bytes() as u64;
+        Some((offset, frame))
     }
 
     fn try_step<S: Source>(&mut self, source: &mut S) -> Result<Option<Step>, StepError<S::Error>> {

@@ -238,9 +238,10 @@ impl<'s> LogFiles<'s> {
     /// [`LogFileError`], once; then `None`.
     #[inline]
     pub fn next_record(&mut self) -> Result<Option<LogRecord<'_>>, LogFileError> {
-        if let Some(found) = self.reading.cursor.step_event(&self.reading.bytes) {
-            let frame = loaded_frame(&self.reading.bytes, found.offset, found.header, found.size_bytes);
-            return Ok(Some(LogRecord::from_frame(found.offset, &frame)));
+        let found = self.reading.cursor.step_event(&self.reading.bytes);
+        if let Some((offset, header, size_bytes)) = found.map(|(at, frame)| (at, frame.header, frame.size_bytes())) {
+            let frame = loaded_frame(&self.reading.bytes, offset, header, size_bytes);
+            return Ok(Some(LogRecord::from_frame(offset, &frame)));
         }
         match self.next_step()? {
             Some(step) => Ok(Some(self.record(step))),
@@ -253,13 +254,9 @@ impl<'s> LogFiles<'s> {
     /// way without what the others need.
     #[inline]
     pub fn next_event(&mut self) -> Option<PlacedEvent<'_>> {
-        let found = self.reading.cursor.step_event(&self.reading.bytes)?;
-        let frame = loaded_frame(&self.reading.bytes, found.offset, found.header, found.size_bytes);
-        Some(PlacedEvent {
-            seq: Seq(found.header.seq),
-            at: TimeMs(found.header.time_ms),
-            event: RawEvent::from_frame(&frame),
-        })
+        let (_, frame) = self.reading.cursor.step_event(&self.reading.bytes)?;
+        let (seq, at) = (Seq(frame.header.seq), TimeMs(frame.header.time_ms));
+        Some(PlacedEvent { seq, at, event: RawEvent::from_frame(&frame) })
     }
 
     /// Looks for the next record of a log that may still be written: as [`LogFiles::next_record`], but what looks

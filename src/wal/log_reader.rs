@@ -224,9 +224,10 @@ impl<'a> LogReader<'a> {
     /// [`ReadError`], once; then `None`.
     pub fn next_record(&mut self) -> Result<Option<LogRecord<'a>>, ReadError> {
         let mut source = self.bytes;
-        if let Some(found) = self.cursor.step_event(&source) {
-            let frame = loaded_frame_of(self.bytes, found.offset, found.header, found.size_bytes);
-            return Ok(Some(LogRecord::from_frame(found.offset, &frame)));
+        let found = self.cursor.step_event(&source);
+        if let Some((offset, header, size_bytes)) = found.map(|(at, frame)| (at, frame.header, frame.size_bytes())) {
+            let frame = loaded_frame_of(self.bytes, offset, header, size_bytes);
+            return Ok(Some(LogRecord::from_frame(offset, &frame)));
         }
         match self.cursor.step(&mut source) {
             Ok(Some(Step::Frame { offset, header, size_bytes })) => {
