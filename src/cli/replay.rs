@@ -106,9 +106,9 @@ fn folded(
         None => project.bytes_if_there(&beside)?.map(|bytes| (beside.display().to_string(), bytes)),
     };
     let trace = trace.as_ref().map(|(name, bytes)| (name.as_str(), bytes.as_slice()));
-    // The trace's hashes cover every event: the log's own digests would only say the same again.
-    let digests = if trace.is_some() { Digests::Skip } else { Digests::Check };
-    let mut files = LogFiles::open(project.storage(), log, ReadOptions { digests, access: Access::Mapped })?;
+    // The trace's hashes cover what was made of the events, the log's digest the events themselves: both are compared.
+    let options = ReadOptions { digests: Digests::Check, access: Access::Mapped };
+    let mut files = LogFiles::open(project.storage(), log, options)?;
     Ok(replay_files(&mut files, trace, take)?)
 }
 
