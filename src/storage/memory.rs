@@ -127,15 +127,7 @@ impl Storage for MemoryStorage {
         if tree.kind(&place) != Some(EntryKind::Folder) {
             return Err(StorageError::NotFound { operation: Operation::List, path: folder.to_path_buf() });
         }
-        let here = |path: &&PathBuf| path.parent() == Some(place.as_path());
-        let files = tree.files.keys().filter(here).map(|path| (path, EntryKind::File));
-        let folders = tree.folders.iter().filter(here).map(|path| (path, EntryKind::Folder));
-        let mut entries: Vec<Entry> = files
-            .chain(folders)
-            .filter_map(|(path, kind)| Some(Entry { name: path.file_name()?.to_str()?.to_string(), kind }))
-            .collect();
-        entries.sort();
-        Ok(entries)
+        Ok(entries_in(&place, tree.files.keys(), &tree.folders))
     }
 
     fn entry_kind(&self, path: &Path) -> Result<Option<EntryKind>, StorageError> {
@@ -228,6 +220,23 @@ pub(super) fn overwrite(file: &mut Vec<u8>, offset: u64, bytes: &[u8]) {
         file.resize(end, 0);
     }
     file[start..end].copy_from_slice(bytes);
+}
+
+/// Returns what of these files and folders lies directly in `folder`, sorted.
+pub(super) fn entries_in<'a>(
+    folder: &Path,
+    files: impl Iterator<Item = &'a PathBuf>,
+    folders: &'a BTreeSet<PathBuf>,
+) -> Vec<Entry> {
+    let files = files.map(|path| (path, EntryKind::File));
+    let folders = folders.iter().map(|path| (path, EntryKind::Folder));
+    let mut entries: Vec<Entry> = files
+        .chain(folders)
+        .filter(|(path, _)| path.parent() == Some(folder))
+        .filter_map(|(path, kind)| Some(Entry { name: path.file_name()?.to_str()?.to_string(), kind }))
+        .collect();
+    entries.sort();
+    entries
 }
 
 /// Copies what `file` has from `offset` on into `out`, as much as fits, and returns how many bytes.

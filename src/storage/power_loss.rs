@@ -15,7 +15,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use super::memory::{copy_at, lock, overwrite, place_of, plain};
+use super::memory::{copy_at, entries_in, lock, overwrite, place_of, plain};
 use super::{AppendFile, Entry, EntryKind, Mapping, Operation, ReadFile, Storage, StorageError};
 
 /// The unit that a disk writes whole or not at all, bytes.
@@ -173,15 +173,7 @@ impl Storage for PowerLossStorage {
         if disk.kind(&place) != Some(EntryKind::Folder) {
             return Err(StorageError::NotFound { operation: Operation::List, path: folder.to_path_buf() });
         }
-        let here = |path: &&PathBuf| path.parent() == Some(place.as_path());
-        let files = disk.names.keys().filter(here).map(|path| (path, EntryKind::File));
-        let folders = disk.folders.iter().filter(here).map(|path| (path, EntryKind::Folder));
-        let mut entries: Vec<Entry> = files
-            .chain(folders)
-            .filter_map(|(path, kind)| Some(Entry { name: path.file_name()?.to_str()?.to_string(), kind }))
-            .collect();
-        entries.sort();
-        Ok(entries)
+        Ok(entries_in(&place, disk.names.keys(), &disk.folders))
     }
 
     fn entry_kind(&self, path: &Path) -> Result<Option<EntryKind>, StorageError> {
