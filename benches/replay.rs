@@ -1,14 +1,19 @@
 //! How fast a log is read and folded, as ratios of one run.
 //!
 //! The log is that of `benches/scenarios/market_data.toml`: eight instruments, about 1,650 events a second, 97 % of them book
-//! changes, into which one or two levels are put in the shares of a recorded Deribit feed (49 to 128), near the best price.
+//! changes. Into those come levels as a recorded Deribit feed of options has them (`feed/mod.rs`): one or two a change, of
+//! which 45 % are new, 45 % go and 10 % change their amount, two thirds of them among the best three.
 //! It lies in sealed segments of 64 MiB, with a trace of [`Strides::LONG`].
 //!
-//! The reference holds the same market data in plain frames of length, CRC-32C and payload, and is read by hand: the file
-//! mapped, a CRC-32C a record, a checked look at the archive, and a fold of a few sums. Contenders take turns, and the
-//! medians of their times and of the ratios to the reference are printed.
+//! The reference is a log of the kind one would write by hand (`reference/mod.rs`): the file mapped, a CRC-32C a record, a
+//! checked look at an archive of eight kinds of events, and a small fold. Beside it stands the least there can be: the same
+//! market data in plain frames of one kind, of which a few sums are made. Contenders take turns, and the medians of
+//! their times and of the ratios to the reference are printed.
 //!
 //! `cargo bench --bench replay`; `DRILLFOLD_BENCH_EVENTS` sets how many events, 2,000,000 unless it says otherwise.
+
+mod feed;
+mod reference;
 
 use std::error::Error;
 use std::hint::black_box;
@@ -24,7 +29,7 @@ use drillfold::wal::{
     TraceEncoder, WriterOptions,
 };
 use drillfold_kernel::event::{Event, Level};
-use drillfold_kernel::units::{NANO, Price, Qty, Seq, TimeMs};
+use drillfold_kernel::units::{Seq, TimeMs};
 use rkyv::rancor::Failure;
 
 const SCENARIO: &str = "benches/scenarios/market_data.toml";
@@ -45,11 +50,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     let plain = folder.path().join("plain");
     let made = make(&disk, &log, &plain, event_count)?;
     let trace = made.trace.as_slice();
+    let by_hand = folder.path().join("by_hand");
+    let by_hand_bytes = reference::write(&disk, &by_hand, event_count)?;
     println!(
-        "{} events of {:.0} bytes in the log, {:.2} levels a change; {} in the reference of {:.0} bytes",
+        "{} events of {:.0} bytes in the log, {:.2} levels a change; {:.0} bytes in the reference; {} plain ones of {:.0} bytes",
         made.event_count,
         made.log_bytes as f64 / made.event_count as f64,
         made.level_count as f64 / made.change_count as f64,
+        by_hand_bytes as f64 / event_count as f64,
         made.plain_count,
         made.plain_bytes as f64 / made.plain_count as f64,
     );
@@ -73,7 +81,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         Ok(found.event_count)
     };
     let mut turns: Vec<Turn<'_>> = vec![
-        Turn::new("reference: map, CRC-32C, checked access, fold", made.plain_count, || read_plain(&disk, &plain)),
+        Turn::new("reference: map, CRC-32C, checked access, fold", event_count, || {
+            black_box(reference::read(&disk, &by_hand)?);
+            Ok(event_count)
+        }),
+        Turn::new("the same market data in plain frames, sums", made.plain_count, || read_plain(&disk, &plain)),
         Turn::new("scan: checked view, fold", made.event_count, || scan(Digests::Skip)),
         Turn::new("scan with the event digest", made.event_count, || scan(Digests::Check)),
         Turn::new("replay with the trace verified", made.event_count, || replay(Digests::Skip)),
@@ -151,7 +163,7 @@ fn seek(disk: &DiskStorage, log: &Path, event_count: u64) -> Result<(), Box<dyn 
     Ok(())
 }
 
-/// The same sums as the reference's.
+/// The same sums as those of the plain file.
 fn fold_view(view: &EventView<'_>) -> u64 {
     match view {
         EventView::BookChanged(change) => {
@@ -174,7 +186,7 @@ struct Made {
     trace: Vec<u8>,
 }
 
-/// A book change as the reference's file has it.
+/// A book change as the plain file has it.
 #[derive(rkyv::Archive, rkyv::Serialize)]
 struct PlainChange {
     instrument: u16,
@@ -203,6 +215,7 @@ fn make(disk: &DiskStorage, log: &Path, plain: &Path, event_count: u64) -> Resul
     let options = WriterOptions { preallocate_bytes: 0, ..WriterOptions::segmented(DurabilityPolicy::Never) };
     let mut writer = LogWriter::create(storage, log, &header, options)?;
     let mut plain_file = Vec::new();
+    let mut feed = feed::Feed::default();
     let mut made = Made {
         event_count: 0,
         change_count: 0,
@@ -216,17 +229,12 @@ fn make(disk: &DiskStorage, log: &Path, plain: &Path, event_count: u64) -> Resul
         let RecordBody::Event(raw) = record.body else { continue };
         let mut event = raw.decode()?;
         made.event_count += 1;
+        if let Event::BookSnapshot(snapshot) = &mut event {
+            feed.fill_snapshot(snapshot);
+        }
         if let Event::BookChanged(change) = &mut event {
             made.change_count += 1;
-            let mid = 60_000 * NANO;
-            let level = |place: u64| Level {
-                price: Price(mid + (change.change_id * 7 + place).rem_euclid(40).cast_signed() * NANO / 2 - 10 * NANO),
-                qty: Qty((change.change_id % 50 + 1).cast_signed() * 10 * NANO),
-            };
-            let count = if change.change_id * 97 % 177 < 49 { 1 } else { 2 };
-            let levels = (0..count).map(level).collect();
-            *(if change.change_id % 2 == 0 { &mut change.bids } else { &mut change.asks }) = levels;
-            made.level_count += count;
+            made.level_count += feed.fill(change);
             append_plain(record.at, change, &mut plain_file)?;
             made.plain_count += 1;
         }
@@ -272,7 +280,7 @@ fn append_plain(
     Ok(())
 }
 
-/// The reference: what one would write by hand for one kind of record.
+/// The least there can be: one kind of record, and sums.
 fn read_plain(disk: &DiskStorage, plain: &Path) -> Result<u64, Box<dyn Error>> {
     const HEAD_SIZE_BYTES: usize = 8;
     let mapping = disk.open_read(plain)?.map()?;
