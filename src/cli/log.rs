@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 
 use super::{EXIT_DIFFERS, EXIT_HOLDS, EXIT_UNCHECKED, project::Project};
 use crate::{
+    inspect,
     text::nearest::suggestion,
     wal::{
         Access, AtCorruption, Digest128, Digests, Finding, LogError, LogFiles, LogRecord, ReadOptions, RecordBody,
@@ -427,7 +428,7 @@ impl Line {
                 }
                 let event = if decodes {
                     raw.decode_into(&mut self.event)?;
-                    fields_of(&self.event)
+                    inspect::fields(&self.event)
                 } else {
                     Value::Null
                 };
@@ -444,13 +445,5 @@ impl Line {
             | RecordBody::End(_)
             | RecordBody::Unknown(_) => Ok(None),
         }
-    }
-}
-
-/// Returns an event's fields as JSON; null for an event without any.
-fn fields_of(event: &Event) -> Value {
-    match serde_json::to_value(event) {
-        Ok(Value::Object(variant)) => variant.into_iter().next().map_or(Value::Null, |(_, fields)| fields),
-        Ok(_) | Err(_) => Value::Null,
     }
 }

@@ -7,9 +7,13 @@ use std::{io::Write, path::PathBuf};
 
 use clap::{Parser, Subcommand};
 
+mod bisect;
+mod diff;
 mod evidence;
+mod explain;
 mod listing;
 mod log;
+mod logs;
 mod project;
 pub mod registry;
 mod replay;
@@ -55,6 +59,12 @@ enum Command {
     Check(replay::CheckArgs),
     /// Fold a log, compare it with its trace, print the status
     Replay(replay::ReplayArgs),
+    /// Tell why the kernel stands as it stands after an event of a log, and what clears it
+    Explain(explain::ExplainArgs),
+    /// Find the first event after which a condition holds, or at which two builds part
+    Bisect(bisect::BisectArgs),
+    /// Compare two status documents or two logs
+    Diff(diff::DiffArgs),
     /// Look inside a log, check it, copy what is sound of a damaged one
     Log(log::LogArgs),
     /// Build evidence packs
@@ -92,6 +102,9 @@ pub fn main(arguments: impl IntoIterator<Item = std::ffi::OsString>, out: &mut d
         Command::New(args) => (listing::new(&args, out), EXIT_UNCHECKED),
         Command::Check(args) => (replay::check(&project, &args, out), EXIT_UNTESTABLE),
         Command::Replay(args) => (replay::replay(&project, &args, out, err), EXIT_UNCHECKED),
+        Command::Explain(args) => (explain::run(&project, &args, out), EXIT_UNCHECKED),
+        Command::Bisect(args) => (bisect::run(&project, &args, out, err), EXIT_UNCHECKED),
+        Command::Diff(args) => (diff::run(&project, &args, out), EXIT_UNCHECKED),
         Command::Log(args) => (log::log(&project, &args, out, err), EXIT_UNCHECKED),
         Command::Evidence(args) => (evidence::evidence(&project, &args, out, err), EXIT_UNCHECKED),
         Command::Validate(args) => return validate::validate(&args, out),

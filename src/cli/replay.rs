@@ -1,26 +1,36 @@
 //! `drillfold replay` and `drillfold check`.
 
 use std::{
-    io::Write,
+    io::{BufWriter, Write},
     path::{Path, PathBuf},
 };
 
-use serde_json::json;
+use drillfold_kernel::units::Seq;
+use serde_json::{Value, json};
 
 use super::{
     EXIT_DIFFERS, EXIT_HOLDS,
+    logs::{PlaceText, Progress, TraceFile, images, open_log},
     project::Project,
     run::{RunArgs, simulate_all},
 };
 use crate::{
-    contract::document::{document, to_text},
-    replay::{Replay, replay_files},
+    contract::{
+        diff::to_text,
+        document::{document, to_text as status_text},
+    },
+    inspect::{Line, Shadow, Standing, looks, replay_heavily, state_at, timeline},
+    replay::{Replay, Strides, Walk, fold_to, replay_files, trace_log},
     storage::Storage as _,
-    wal::{Access, Checkpoint, Digests, LogFiles, ReadOptions},
+    text::time::moment,
+    wal::{Checkpoint, Digests},
 };
 
 /// Options of `drillfold replay`.
 #[derive(Clone, Debug, clap::Args)]
+#[command(group(clap::ArgGroup::new("what").args([
+    "checkpoints", "snapshot", "at", "timeline", "status_every", "events", "heavy", "write_trace",
+])))]
 pub struct ReplayArgs {
     /// The log
     #[arg(value_name = "LOG")]
@@ -28,12 +38,55 @@ pub struct ReplayArgs {
     /// Its trace [default: the file beside it with the ending .trace, where there is one]
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
+    /// Do without a trace: fold from the log's beginning, compare nothing
+    #[arg(long, conflicts_with = "trace")]
+    no_trace: bool,
     /// Print the checkpoints' hashes instead of the status
     #[arg(long)]
     checkpoints: bool,
     /// Print the status at this snapshot mark of the log instead of the last one
-    #[arg(long, value_name = "NAME", conflicts_with = "checkpoints")]
+    #[arg(long, value_name = "NAME")]
     snapshot: Option<String>,
+    /// Print the status after an event, going there from the trace's last state image before it: an event's number, a
+    /// moment (2026-01-05T09:00:10.25Z), milliseconds since the epoch (@1767603610250) or since the first event (+10s)
+    #[arg(long, value_name = "PLACE")]
+    at: Option<PlaceText>,
+    /// With --at: print the whole state instead of the status
+    #[arg(long, requires = "at")]
+    state: bool,
+    /// With --state: tell which event last changed this part of the state (orders.live); can be given again
+    #[arg(long, value_name = "PATH", requires = "state")]
+    written: Vec<String>,
+    /// Print a line for each change of mode, reasons, latch, risk causes, positions and open orders
+    #[arg(long)]
+    timeline: bool,
+    /// Print the status after every so many events
+    #[arg(long, value_name = "EVENTS", value_parser = clap::value_parser!(u64).range(1..))]
+    status_every: Option<u64>,
+    /// Print what the kernel did at each event, and the hashes of its state, from --from-seq to --to-seq
+    #[arg(long, requires = "from_seq", requires = "to_seq")]
+    events: bool,
+    /// With --events: the first event
+    #[arg(long, value_name = "SEQ", requires = "events", value_parser = clap::value_parser!(u64).range(1..))]
+    from_seq: Option<u64>,
+    /// With --events: the last event
+    #[arg(long, value_name = "SEQ", requires = "events")]
+    to_seq: Option<u64>,
+    /// With --events: every so many events only, and the last one
+    #[arg(long, value_name = "EVENTS", requires = "events", default_value_t = 1)]
+    every: u64,
+    /// Encode and decode the whole state after every event, fold on from each checkpoint too, and compare
+    #[arg(long)]
+    heavy: bool,
+    /// Write the trace that this build makes of the log
+    #[arg(long, value_name = "FILE")]
+    write_trace: Option<PathBuf>,
+    /// Events from one checkpoint to the next [default: 65536 with --write-trace, 256 with --heavy]
+    #[arg(long, value_name = "EVENTS", value_parser = clap::value_parser!(u32).range(1..))]
+    checkpoint_stride: Option<u32>,
+    /// With --write-trace: events from one state image to the next; 0 for none
+    #[arg(long, value_name = "EVENTS", default_value_t = Strides::LONG.image, requires = "write_trace")]
+    image_stride: u32,
     /// Output for people or for programs
     #[arg(long, value_enum, default_value_t)]
     format: ReplayFormat,
@@ -64,14 +117,45 @@ pub struct CheckArgs {
 /// # Errors
 /// A log or trace that can't be read.
 pub fn replay(project: &Project, args: &ReplayArgs, out: &mut dyn Write, err: &mut dyn Write) -> anyhow::Result<u8> {
+    let mut out = BufWriter::new(out);
+    let code = replay_to(project, args, &mut out, err);
+    // What was found before an error is shown before it.
+    out.flush()?;
+    code
+}
+
+fn replay_to(project: &Project, args: &ReplayArgs, out: &mut dyn Write, err: &mut dyn Write) -> anyhow::Result<u8> {
+    if let Some(file) = &args.write_trace {
+        return write_trace(project, args, file, out, err);
+    }
+    if args.timeline {
+        return print_timeline(project, args, out);
+    }
+    if args.heavy {
+        return heavily(project, args, out);
+    }
+    let trace = if args.no_trace { None } else { TraceFile::find(project, &args.log, args.trace.as_deref())? };
+    if let Some(place) = args.at {
+        return at(project, args, place, trace.as_ref(), out);
+    }
+    if let Some(every) = args.status_every {
+        return print_statuses(project, args, every, out);
+    }
+    if let (Some(first), Some(last)) = (args.from_seq, args.to_seq) {
+        return print_events(project, args, (Seq(first), Seq(last)), trace.as_ref(), out);
+    }
+    let progress = Progress::new();
     let found = if args.checkpoints {
         let mut checkpoints = Vec::new();
-        let found =
-            folded(project, &args.log, args.trace.as_deref(), |checkpoint| checkpoints.push(checkpoint.clone()))?;
+        let found = folded(project, &args.log, trace.as_ref(), |checkpoint| {
+            progress.at(checkpoint.seq, err);
+            checkpoints.push(checkpoint.clone());
+        })?;
         print_checkpoints(&found, &checkpoints, args.format, out)?;
         found
     } else {
-        let found = folded(project, &args.log, args.trace.as_deref(), |_| ())?;
+        let found = folded(project, &args.log, trace.as_ref(), |checkpoint| progress.at(checkpoint.seq, err))?;
+        progress.end(err);
         status(&found, args, out)?;
         found
     };
@@ -84,6 +168,7 @@ pub fn replay(project: &Project, args: &ReplayArgs, out: &mut dyn Write, err: &m
             divergence.differs_at.0,
             divergence.what.join(", ")
         )?;
+        writeln!(said, "to find the event: drillfold bisect {}", args.log.display())?;
         if args.format == ReplayFormat::Human {
             out.write_all(&said)?
         } else {
@@ -97,19 +182,222 @@ pub fn replay(project: &Project, args: &ReplayArgs, out: &mut dyn Write, err: &m
 fn folded(
     project: &Project,
     log: &Path,
-    trace: Option<&Path>,
+    trace: Option<&TraceFile>,
     take: impl FnMut(&Checkpoint),
 ) -> anyhow::Result<Replay> {
-    let beside = log.with_extension("trace");
-    let trace = match trace {
-        Some(path) => Some((path.display().to_string(), project.storage().read(path)?)),
-        None => project.bytes_if_there(&beside)?.map(|bytes| (beside.display().to_string(), bytes)),
-    };
-    let trace = trace.as_ref().map(|(name, bytes)| (name.as_str(), bytes.as_slice()));
+    let name = trace.map(TraceFile::name);
+    let trace = name.as_deref().zip(trace.map(|trace| trace.bytes.as_slice()));
     // The trace's hashes cover what was made of the events, the log's digest the events themselves: both are compared.
-    let options = ReadOptions { digests: Digests::Check, access: Access::Mapped };
-    let mut files = LogFiles::open(project.storage(), log, options)?;
+    let mut files = open_log(project, log, Digests::Check)?;
     Ok(replay_files(&mut files, trace, take)?)
+}
+
+fn write_trace(
+    project: &Project,
+    args: &ReplayArgs,
+    file: &Path,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+) -> anyhow::Result<u8> {
+    let strides =
+        Strides { checkpoint: args.checkpoint_stride.unwrap_or(Strides::LONG.checkpoint), image: args.image_stride };
+    let mut files = open_log(project, &args.log, Digests::Check)?;
+    let mut trace = project.storage().create_new(file)?;
+    let progress = Progress::new();
+    let last = trace_log(&mut files, strides, |seq, bytes| -> anyhow::Result<()> {
+        progress.at(seq, err);
+        Ok(trace.append(&bytes)?)
+    })?;
+    progress.end(err);
+    writeln!(out, "{}: {} events, state {}", file.display(), last.seq.0, last.state)?;
+    Ok(EXIT_HOLDS)
+}
+
+fn print_timeline(project: &Project, args: &ReplayArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
+    let mut files = open_log(project, &args.log, Digests::Check)?;
+    let mut lines = Vec::new();
+    let count = timeline(&mut files, |line| -> anyhow::Result<()> {
+        match args.format {
+            ReplayFormat::Human => writeln!(out, "{}", timeline_text(line))?,
+            ReplayFormat::Json => lines.push(timeline_document(line)),
+            ReplayFormat::Jsonl => writeln!(out, "{}", timeline_document(line))?,
+        }
+        Ok(())
+    })?;
+    match args.format {
+        ReplayFormat::Human => writeln!(out, "{}: {count} events", files.header().drill)?,
+        ReplayFormat::Json => {
+            let whole = json!({ "schema": "drillfold/timeline/v1", "events": count, "lines": lines });
+            writeln!(out, "{}", serde_json::to_string_pretty(&whole)?)?;
+        }
+        ReplayFormat::Jsonl => {}
+    }
+    Ok(EXIT_HOLDS)
+}
+
+fn timeline_text(line: &Line) -> String {
+    match line {
+        Line::Mark { seq, at, kind, name } => format!("{:>8}  {}  {kind}: {name}", seq.0, moment(at.0)),
+        Line::Change { seq, at, event, standing } => {
+            format!("{:>8}  {}  {event}\n{:>10}{standing}", seq.0, moment(at.0), "")
+        }
+    }
+}
+
+fn timeline_document(line: &Line) -> Value {
+    match line {
+        Line::Mark { seq, at, kind, name } => {
+            json!({ "seq": seq.0, "at_ms": at.0, "mark": kind, "name": name })
+        }
+        Line::Change { seq, at, event, standing } => {
+            json!({ "seq": seq.0, "at_ms": at.0, "event": event, "standing": standing.document() })
+        }
+    }
+}
+
+fn heavily(project: &Project, args: &ReplayArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
+    let mut files = open_log(project, &args.log, Digests::Check)?;
+    let found = replay_heavily(&mut files, args.checkpoint_stride.unwrap_or(Strides::DRILL.checkpoint))?;
+    if args.format != ReplayFormat::Human {
+        let whole = json!({
+            "schema": "drillfold/heavy/v1",
+            "events": found.event_count,
+            "checkpoints": found.checkpoint_count,
+            "loss": found.loss,
+        });
+        writeln!(out, "{whole}")?;
+    } else if let Some(loss) = &found.loss {
+        let how = match loss.shadow {
+            Shadow::EachEvent => "was encoded and decoded after every event",
+            Shadow::SinceCheckpoint => "was decoded at the last checkpoint",
+        };
+        let what = if loss.is_observable { "did something else" } else { "has another state" };
+        writeln!(
+            out,
+            "state images lose something: at event {} ({}) a kernel whose state {how}, last after event {}, {what}",
+            loss.seq.0,
+            moment(loss.at.0),
+            loss.image_seq.0
+        )?;
+        write!(out, "{}", to_text(&loss.differences))?;
+    } else {
+        writeln!(
+            out,
+            "{}: {} events, {} checkpoints: state images lose nothing",
+            files.header().drill,
+            found.event_count,
+            found.checkpoint_count
+        )?;
+    }
+    Ok(if found.loss.is_some() { EXIT_DIFFERS } else { EXIT_HOLDS })
+}
+
+fn at(
+    project: &Project,
+    args: &ReplayArgs,
+    place: PlaceText,
+    trace: Option<&TraceFile>,
+    out: &mut dyn Write,
+) -> anyhow::Result<u8> {
+    let mut files = open_log(project, &args.log, Digests::Skip)?;
+    let trace = trace.map(TraceFile::read).transpose()?;
+    let images = images(trace.as_ref(), &files)?;
+    let place = place.in_log(&mut files)?;
+    if args.state {
+        let found = state_at(&mut files, images, place, &args.written)?;
+        match args.format {
+            ReplayFormat::Human | ReplayFormat::Json => writeln!(out, "{}", serde_json::to_string_pretty(&found)?)?,
+            ReplayFormat::Jsonl => writeln!(out, "{}", serde_json::to_string(&found)?)?,
+        }
+        return Ok(EXIT_HOLDS);
+    }
+    let folder = fold_to(&mut files, images, place)?;
+    let document = folder.kernel().status().as_ref().map(document);
+    match args.format {
+        ReplayFormat::Human => {
+            write!(out, "{}", document.as_ref().map_or_else(|| "no process was up\n".to_owned(), status_text))?;
+            writeln!(out, "{}: after event {}, {}", files.header().drill, folder.seq().0, moment(folder.at().0))?;
+        }
+        format => {
+            let whole = json!({
+                "schema": "drillfold/replay-at/v1",
+                "drill": files.header().drill,
+                "seq": folder.seq().0,
+                "at_ms": folder.at().0,
+                "status": document,
+            });
+            print_document(&whole, format, out)?;
+        }
+    }
+    Ok(EXIT_HOLDS)
+}
+
+fn print_document(whole: &Value, format: ReplayFormat, out: &mut dyn Write) -> anyhow::Result<()> {
+    let text = if format == ReplayFormat::Jsonl { whole.to_string() } else { serde_json::to_string_pretty(whole)? };
+    writeln!(out, "{text}")?;
+    Ok(())
+}
+
+fn print_statuses(project: &Project, args: &ReplayArgs, every: u64, out: &mut dyn Write) -> anyhow::Result<u8> {
+    let mut files = open_log(project, &args.log, Digests::Check)?;
+    let mut walk = Walk::before(&mut files, None, Seq(0), Strides::LONG)?;
+    let mut documents = Vec::new();
+    while let Some((seq, at, _)) = walk.next()? {
+        if !seq.0.is_multiple_of(every) {
+            continue;
+        }
+        let status = walk.folder().kernel().status().as_ref().map(document);
+        let whole = json!({ "seq": seq.0, "at_ms": at.0, "status": status });
+        match args.format {
+            ReplayFormat::Human => {
+                writeln!(out, "{:>8}  {}  {}", seq.0, moment(at.0), Standing::of(walk.folder().kernel()))?
+            }
+            ReplayFormat::Json => documents.push(whole),
+            ReplayFormat::Jsonl => writeln!(out, "{whole}")?,
+        }
+    }
+    if args.format == ReplayFormat::Json {
+        let whole = json!({ "schema": "drillfold/statuses/v1", "statuses": documents });
+        writeln!(out, "{}", serde_json::to_string_pretty(&whole)?)?;
+    }
+    Ok(EXIT_HOLDS)
+}
+
+fn print_events(
+    project: &Project,
+    args: &ReplayArgs,
+    window: (Seq, Seq),
+    trace: Option<&TraceFile>,
+    out: &mut dyn Write,
+) -> anyhow::Result<u8> {
+    let mut files = open_log(project, &args.log, Digests::Skip)?;
+    let trace = trace.map(TraceFile::read).transpose()?;
+    let images = images(trace.as_ref(), &files)?;
+    let found = looks(&mut files, images, window, args.every)?;
+    match args.format {
+        ReplayFormat::Human => {
+            for look in found {
+                writeln!(out, "{:>8}  {}  {}", look.seq, moment(look.at_ms), look.event)?;
+                let lists = [("reasons", &look.reasons), ("latch", &look.codes)];
+                let lists = lists.iter().filter(|(_, items)| !items.is_empty());
+                let lists: String = lists.map(|(name, items)| format!("  {name} {}", items.join(","))).collect();
+                writeln!(out, "          {}{lists}", look.mode)?;
+                for effect in &look.effects {
+                    writeln!(out, "          -> {effect}")?;
+                }
+            }
+        }
+        ReplayFormat::Json => {
+            let whole = json!({ "schema": "drillfold/events/v1", "events": found });
+            writeln!(out, "{}", serde_json::to_string_pretty(&whole)?)?;
+        }
+        ReplayFormat::Jsonl => {
+            for look in found {
+                writeln!(out, "{}", serde_json::to_string(&look)?)?;
+            }
+        }
+    }
+    Ok(EXIT_HOLDS)
 }
 
 /// Prints a line a checkpoint. The form is fixed: later builds are compared through it (specs/replay-output.md).
@@ -179,7 +467,7 @@ fn status(found: &Replay, args: &ReplayArgs, out: &mut dyn Write) -> anyhow::Res
         writeln!(out, "{text}")?;
         return Ok(());
     }
-    write!(out, "{}", document.as_ref().map_or_else(|| "no process was up\n".to_owned(), to_text))?;
+    write!(out, "{}", document.as_ref().map_or_else(|| "no process was up\n".to_owned(), status_text))?;
     let compared = match (found.compared, &found.divergence) {
         (None, _) => "no trace to compare with".to_owned(),
         (Some(count), None) => format!("all {count} checkpoints of the trace agree"),
@@ -205,7 +493,8 @@ pub fn check(project: &Project, args: &CheckArgs, out: &mut dyn Write) -> anyhow
         }
         return Ok(if good { EXIT_HOLDS } else { EXIT_DIFFERS });
     }
-    let found = folded(project, &args.path, None, |_| ())?;
+    let trace = TraceFile::find(project, &args.path, None)?;
+    let found = folded(project, &args.path, trace.as_ref(), |_| ())?;
     anyhow::ensure!(found.compared.is_some(), "{}: no trace beside it to judge it by", args.path.display());
     match &found.divergence {
         None => {

@@ -55,6 +55,9 @@ pub struct RunArgs {
     /// Accept what the run shows: write goldens, logs, traces and packs (refused where CI is set)
     #[arg(long)]
     pub update: bool,
+    /// Write the log and the trace of every run into this folder, for `replay`, `explain` and `bisect`
+    #[arg(long, value_name = "DIR")]
+    pub logs: Option<PathBuf>,
     /// Output for people or for programs
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
@@ -189,6 +192,9 @@ pub fn run(project: &Project, args: &RunArgs, out: &mut dyn Write, err: &mut dyn
         Format::Human => table(&drills, args, out)?,
         Format::Json => writeln!(out, "{}", serde_json::to_string_pretty(&as_json(&drills))?)?,
     }
+    if let Some(folder) = &args.logs {
+        write_logs(project, folder, &drills)?;
+    }
     let mut good = drills.iter().all(|drill| drill.run.passed());
     let exact = args.seed.is_none() && args.seeds.is_none();
     if exact {
@@ -210,6 +216,24 @@ pub fn run(project: &Project, args: &RunArgs, out: &mut dyn Write, err: &mut dyn
         writeln!(out, "reproduce: {}", reproduce(args))?;
     }
     Ok(if good { EXIT_HOLDS } else { EXIT_DIFFERS })
+}
+
+/// Writes log and trace of every run, named like the run: `drill_1_partial_fill.hedge.seed_7.wal`, seed and variant where
+/// there are several.
+fn write_logs(project: &Project, folder: &Path, drills: &[SimulatedDrill]) -> anyhow::Result<()> {
+    for drill in drills {
+        let outcome = &drill.run.outcome;
+        let scenario = &outcome.scenario;
+        let mut name = scenario.full_name().replace('/', ".");
+        let seeds = drills.iter().filter(|other| other.run.outcome.scenario.full_name() == scenario.full_name());
+        if seeds.count() > 1 {
+            name.push_str(&format!(".seed_{}", scenario.seed));
+        }
+        for (ending, bytes) in [("wal", &outcome.recorded.log), ("trace", &outcome.recorded.trace)] {
+            project.write(&folder.join(format!("{name}.{ending}")), bytes)?;
+        }
+    }
+    Ok(())
 }
 
 /// Returns the line that makes the same run again.

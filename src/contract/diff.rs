@@ -7,7 +7,7 @@ use std::fmt;
 use serde_json::Value;
 
 /// One place at which two documents differ.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct Difference {
     /// Path of the value: `mode_reasons`, `owner_view.unblock[0].current`.
     pub path: String,

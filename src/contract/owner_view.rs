@@ -68,24 +68,32 @@ fn mode_owner(
     reason.owner()
 }
 
+/// Returns what clears a mode reason: type, condition, current values and target. A latched reason is cleared by its
+/// codes.
+#[must_use]
+pub fn unblock_of_reason(reason: ModeReason, document: &Map<String, Value>) -> Value {
+    entry(reason.unblock(), reason.condition(), reason.shows(), reason.target(), document)
+}
+
+/// Returns what clears a code of the latch: type, condition, current values and target.
+#[must_use]
+pub fn unblock_of_code(code: OpenPermissionReason, document: &Map<String, Value>) -> Value {
+    entry(code.unblock(), code.condition(), code.shows(), code.target(), document)
+}
+
 fn unblock(
     reasons: &[Option<ModeReason>],
     codes: &[Option<OpenPermissionReason>],
     killed: bool,
     document: &Map<String, Value>,
 ) -> Vec<Value> {
-    let of_codes = || {
-        codes
-            .iter()
-            .flatten()
-            .map(|code| entry(code.unblock(), code.condition(), code.shows(), code.target(), document))
-    };
+    let of_codes = || codes.iter().flatten().map(|code| unblock_of_code(*code, document));
     let mut entries = Vec::new();
     for reason in reasons.iter().flatten() {
         if *reason == ModeReason::ReduceonlyOpenPermissionLatched {
             entries.extend(of_codes());
         } else {
-            entries.push(entry(reason.unblock(), reason.condition(), reason.shows(), reason.target(), document));
+            entries.push(unblock_of_reason(*reason, document));
         }
     }
     if killed {

@@ -238,6 +238,16 @@ pub enum ExprErrorKind {
         /// The nearest known one in words, or nothing.
         suggestion: String,
     },
+    /// A text that the name it is compared with never is.
+    #[error("`{name}` is never {text:?}{suggestion}")]
+    NeverSo {
+        /// The name.
+        name: String,
+        /// The text.
+        text: String,
+        /// The nearest possible one in words, or nothing.
+        suggestion: String,
+    },
     /// A function that is not known.
     #[error("unknown function `{0}`, expected `contains` or `len`")]
     UnknownFunction(String),

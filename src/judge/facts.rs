@@ -3,9 +3,13 @@
 //! **Invariant:** the tables fix each name's type, so that an expression is checked before anything runs; who evaluates
 //! answers by the place in [`NAMES`].
 
-use drillfold_kernel::event::Event;
+use drillfold_kernel::{
+    event::Event,
+    registry::{F1CertState, ModeReason, OpenPermissionReason, OwnerReason, Profile, RiskState, TradingMode},
+};
 
-use crate::judge::expr::Type;
+use super::expr::{Expr, ExprError, ExprErrorKind, Mention, Type};
+use crate::text::nearest::suggestion;
 
 /// The keys of `/status` with their types. Key 35, `owner_view`, is an object: its two texts have names of their own.
 ///
@@ -174,6 +178,48 @@ event_kinds! {
     Event::TokenReported { .. } => "TokenReported",
 }
 
+/// The texts that a name can be, where they are known; a list's elements likewise.
+fn known_texts(name: &str) -> Option<Vec<&'static str>> {
+    macro_rules! tokens {
+        ($of:ident) => {
+            Some($of::ALL.iter().map(|value| value.token()).collect())
+        };
+    }
+    match name {
+        "trading_mode" => tokens!(TradingMode),
+        "risk_state" => tokens!(RiskState),
+        "mode_reasons" => tokens!(ModeReason),
+        "open_permission_reason_codes" => tokens!(OpenPermissionReason),
+        "f1_cert_state" => tokens!(F1CertState),
+        "supported_profiles" | "enforced_profile" => tokens!(Profile),
+        "owner_view.primary_owner_reason_code" => tokens!(OwnerReason),
+        "event" => Some(EVENT_KINDS.to_vec()),
+        _ => None,
+    }
+}
+
+/// Returns the texts that the mentioned name can be, where the mentioned text is none of them.
+#[must_use]
+pub fn impossible(mention: &Mention) -> Option<Vec<&'static str>> {
+    known_texts(&mention.name).filter(|known| !known.contains(&mention.text.as_str()))
+}
+
+/// Parses a condition over [`NAMES`] whose texts are all possible.
+///
+/// # Errors
+/// The first thing that is wrong, with its place.
+pub fn parse_condition(text: &str) -> Result<Expr, ExprError> {
+    let expr = Expr::parse_condition(text, &NAMES)?;
+    for mention in expr.mentions() {
+        if let Some(known) = impossible(mention) {
+            let suggestion = suggestion(&mention.text, known.iter().copied());
+            let kind = ExprErrorKind::NeverSo { name: mention.name.clone(), text: mention.text.clone(), suggestion };
+            return Err(ExprError { kind, span: mention.span.clone(), text: text.to_owned() });
+        }
+    }
+    Ok(expr)
+}
+
 /// Returns a name's place in [`NAMES`].
 #[must_use]
 pub fn place(name: &str) -> Option<usize> {
@@ -187,7 +233,6 @@ mod tests {
     use drillfold_kernel::registry::CSP_MINIMUM_KEYS;
 
     use super::*;
-    use crate::judge::expr::Expr;
 
     #[test]
     fn every_status_key_has_a_name_in_order() {

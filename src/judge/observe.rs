@@ -11,7 +11,7 @@ use drillfold_kernel::{
     event::{Event, GroupState, IntentClass, LedgerRecord},
     registry::RejectReason,
     status::Status,
-    units::{IntentHash, Seq, TimeMs, UnderlyingId},
+    units::{IntentHash, Seq, TimeMs},
 };
 use serde_json::Value as Json;
 
@@ -241,12 +241,7 @@ impl Observer {
     }
 
     fn look(&mut self, kernel: &Kernel) {
-        let underlyings = kernel.core.instruments.iter().map(|of| of.underlying.0).max();
-        self.exposure = underlyings.map_or(0, |last| {
-            (0..=last)
-                .map(|of| kernel.net_exposure(UnderlyingId(of)).saturating_abs())
-                .fold(0i64, |sum, exposure| sum.saturating_add(exposure))
-        });
+        self.exposure = kernel.total_exposure();
         self.group_exposure = kernel
             .groups
             .all

@@ -5,7 +5,8 @@ use alloc::{vec, vec::Vec};
 use crate::{
     config::seconds,
     effect::{Effect, Note, RestQuery},
-    event::{BookChange, BookSnapshot, Channel, InstrumentKind, Level, PublicTrade, Socket, Ticker},
+    event::{BookChange, BookSnapshot, Channel, InstrumentKind, PublicTrade, Socket, Ticker},
+    ladder::Ladder,
     planted::{self, Rule},
     registry::OpenPermissionReason,
     state::{Book, Continuity, Hole, Kernel, Purpose, TradeFeed},
@@ -15,92 +16,43 @@ use crate::{
 impl Book {
     /// Returns the best price of the side that an order of `side` would trade with.
     pub(crate) fn best_against(&self, side: Side) -> Option<Price> {
-        self.levels_against(side).last().map(|(price, _)| *price)
+        self.levels_against(side).next().map(|(price, _)| price)
     }
 
     /// Returns the amount that an order of `side` limited to `limit` would find.
     pub(crate) fn depth_within(&self, side: Side, limit: Price) -> Qty {
         self.levels_against(side)
-            .iter()
-            .rev()
             .take_while(|(price, _)| match side {
                 Side::Buy => *price <= limit,
                 Side::Sell => *price >= limit,
             })
-            .fold(Qty::ZERO, |sum, (_, qty)| sum.plus(*qty))
+            .fold(Qty::ZERO, |sum, (_, qty)| sum.plus(qty))
     }
 
-    fn levels_against(&self, side: Side) -> &[(Price, Qty)] {
+    fn levels_against(&self, side: Side) -> impl Iterator<Item = (Price, Qty)> + '_ {
         match side {
             Side::Buy => &self.asks,
             Side::Sell => &self.bids,
         }
+        .levels()
     }
 
     fn install(&mut self, snapshot: &BookSnapshot, now: TimeMs) {
         self.change_id = Some(snapshot.change_id);
         self.updated_at = Some(now);
-        self.bids = sorted(&snapshot.bids, Side::Buy);
-        self.asks = sorted(&snapshot.asks, Side::Sell);
+        self.bids = Ladder::of(&snapshot.bids, Side::Buy);
+        self.asks = Ladder::of(&snapshot.asks, Side::Sell);
     }
 
     fn change(&mut self, change: &BookChange, now: TimeMs) {
         self.change_id = Some(change.change_id);
         self.updated_at = Some(now);
         for level in &change.bids {
-            put(&mut self.bids, level, Side::Buy);
+            self.bids.put(*level, Side::Buy);
         }
         for level in &change.asks {
-            put(&mut self.asks, level, Side::Sell);
+            self.asks.put(*level, Side::Sell);
         }
-    }
-}
-
-/// Returns the key by which a side is sorted so that its best level stands last.
-const fn rank(price: Price, side: Side) -> i64 {
-    match side {
-        Side::Buy => price.0,
-        Side::Sell => price.0.saturating_neg(),
-    }
-}
-
-fn sorted(levels: &[Level], side: Side) -> Vec<(Price, Qty)> {
-    let mut book = Vec::with_capacity(levels.len());
-    for level in levels {
-        put(&mut book, level, side);
-    }
-    book
-}
-
-/// Returns the place of a price, or the place where it belongs. Most changes are near the best level, which stands last.
-fn place_of(book: &[(Price, Qty)], price: Price, side: Side) -> Result<usize, usize> {
-    const NEAR: usize = 6;
-    let wanted = rank(price, side);
-    let far = book.len().saturating_sub(NEAR);
-    for (place, (found, _)) in book.iter().enumerate().skip(far).rev() {
-        let found = rank(*found, side);
-        if found == wanted {
-            return Ok(place);
-        }
-        if found < wanted {
-            return Err(place.saturating_add(1));
-        }
-    }
-    book.get(..far).unwrap_or_default().binary_search_by_key(&wanted, |(price, _)| rank(*price, side))
-}
-
-fn put(book: &mut Vec<(Price, Qty)>, level: &Level, side: Side) {
-    match place_of(book, level.price, side) {
-        Ok(place) if level.qty.0 <= 0 => {
-            book.remove(place);
-        }
-        Ok(place) => {
-            if let Some(slot) = book.get_mut(place) {
-                slot.1 = level.qty;
-            }
-        }
-        Err(_) if level.qty.0 <= 0 => {}
-        Err(place) => book.insert(place, (level.price, level.qty)),
     }
 }
 
@@ -440,8 +392,8 @@ impl Kernel {
         let age_max = self.config().l2_book_snapshot_max_age_ms;
         self.feeds.books.get(instrument.index()).filter(|book| {
             book.updated_at.is_some_and(|at| self.now().since(at) <= age_max)
-                && !book.bids.is_empty()
-                && !book.asks.is_empty()
+                && book.bids.levels().next().is_some()
+                && book.asks.levels().next().is_some()
         })
     }
 
@@ -484,6 +436,17 @@ impl Kernel {
             }
         }
         net
+    }
+
+    /// Returns the absolute net exposures of all underlyings, summed, in nano-coins.
+    #[must_use]
+    pub fn total_exposure(&self) -> i64 {
+        let underlyings = self.core.instruments.iter().map(|of| of.underlying.0).max();
+        underlyings.map_or(0, |last| {
+            (0..=last)
+                .map(|of| self.net_exposure(UnderlyingId(of)).saturating_abs())
+                .fold(0i64, |sum, exposure| sum.saturating_add(exposure))
+        })
     }
 
     /// Returns the nano-coins of an instrument's position, signed.

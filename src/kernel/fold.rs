@@ -2,17 +2,19 @@
 
 use alloc::{boxed::Box, vec::Vec};
 
+#[cfg(planted)]
+use crate::planted::{self, Rule};
 use crate::{
     effect::{Effect, Note},
     event::{Event, OperatorCommand, RestAnswer},
-    registry::{ModeReason, OpenPermissionReason},
+    registry::{ModeReason, OpenPermissionReason, TradingMode},
     resolver::resolve,
     state::{Cause, Kernel, Purpose},
     units::{Seq, Stamp, TimeMs},
 };
 
 /// Version of the kernel's behaviour as traces record it; steps when the meaning of a behaviour record changes.
-pub const BEHAVIOUR_VERSION: u32 = 1;
+pub const BEHAVIOUR_VERSION: u32 = 2;
 
 impl Kernel {
     /// Applies one event and pushes what the kernel wants done onto `effects`.
@@ -21,6 +23,7 @@ impl Kernel {
     /// but a boot is heard.
     pub fn apply(&mut self, seq: Seq, at: TimeMs, event: &Event, effects: &mut Vec<Effect>) {
         let stamp = Stamp { seq, at: at.max(self.core.stamp.at) };
+        let mode_before = self.core.resolution.mode;
         match event {
             Event::Booted(boot) => {
                 self.boot(stamp, boot, effects);
@@ -49,9 +52,13 @@ impl Kernel {
                 }
             }
         }
+        #[cfg(planted)]
+        if planted::broken(Rule::WholeImage) && matches!(event, Event::LoopTicked) && self.hidden.tick() {
+            effects.push(Effect::Note(Note::RunStarted));
+        }
         self.settle(effects);
         self.dispatch(event, effects);
-        self.close(effects);
+        self.close(mode_before, effects);
         self.note_calm();
     }
 
@@ -234,11 +241,10 @@ impl Kernel {
     }
 
     /// Ends the event: resolves once more, notes since when each reason holds, writes the slot through.
-    fn close(&mut self, effects: &mut Vec<Effect>) {
-        let mode = self.core.resolution.mode;
+    fn close(&mut self, mode_before: TradingMode, effects: &mut Vec<Effect>) {
         self.resolve();
         let stamp = self.core.stamp;
-        if self.core.resolution.mode != mode || self.core.mode_since == Stamp::default() {
+        if self.core.resolution.mode != mode_before || self.core.mode_since == Stamp::default() {
             self.core.mode_since = stamp;
         }
         let active = self.core.resolution.active;

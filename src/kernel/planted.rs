@@ -30,6 +30,9 @@ pub enum Rule {
     ContainmentReduces,
     /// The book gap's code waits for its quiet time.
     GapQuietTime,
+    /// All that matters is in the state image.
+    #[cfg(planted)]
+    WholeImage,
 }
 
 #[cfg(planted)]
@@ -40,7 +43,7 @@ mod choice {
 
     static CHOSEN: AtomicU8 = AtomicU8::new(u8::MAX);
 
-    const NAMES: [(&str, Rule); 12] = [
+    const NAMES: [(&str, Rule); 13] = [
         ("latch_needs_run", Rule::LatchNeedsRun),
         ("mode_gate", Rule::ModeGate),
         ("latch_gate", Rule::LatchGate),
@@ -53,6 +56,7 @@ mod choice {
         ("sticky_guard", Rule::StickyGuard),
         ("containment_reduces", Rule::ContainmentReduces),
         ("gap_quiet_time", Rule::GapQuietTime),
+        ("whole_image", Rule::WholeImage),
     ];
 
     /// Chooses the rule to break by name; true where the name is known.
@@ -74,6 +78,22 @@ mod choice {
     /// Returns the names that [`plant`] knows.
     pub fn names() -> impl Iterator<Item = &'static str> {
         NAMES.iter().map(|(name, _)| *name)
+    }
+}
+
+/// State that no image holds, so that a test can see it found: each tick counts, and every fifth leaves a note.
+#[cfg(planted)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Hidden(u8);
+
+#[cfg(planted)]
+impl Hidden {
+    const PERIOD: u8 = 5;
+
+    /// Counts a tick; true for every fifth.
+    pub(crate) fn tick(&mut self) -> bool {
+        self.0 = if self.0 >= Self::PERIOD { 1 } else { self.0.saturating_add(1) };
+        self.0 == Self::PERIOD
     }
 }
 

@@ -16,10 +16,11 @@ use crate::{
         Certificate, GroupFailure, GroupState, Instrument, IntentRecord, MaintenanceWindow, Override, Ticker,
         TlsmState, VenueOrder,
     },
+    ladder::Ladder,
     registry::{ModeReason, OpenPermissionReason},
     resolver::Resolution,
     slot::{KillLatch, Slot},
-    units::{InstrumentId, IntentHash, OrderId, Ppm, Price, Qty, RequestId, Seq, Stamp, TimeMs, TradeId},
+    units::{InstrumentId, IntentHash, OrderId, Ppm, Qty, RequestId, Seq, Stamp, TimeMs, TradeId},
 };
 
 /// Names of the state's components, in the order of their leaf hashes.
@@ -47,6 +48,10 @@ pub struct Kernel {
     /// Until when nothing is due; worked out from the rest and in no hash and no image.
     #[serde(skip)]
     pub(crate) calm: Calm,
+    /// State that images miss, on purpose.
+    #[cfg(planted)]
+    #[serde(skip)]
+    pub(crate) hidden: crate::planted::Hidden,
 }
 
 impl Default for Kernel {
@@ -124,10 +129,10 @@ pub struct Book {
     pub pulled_change_id: Option<u64>,
     /// Where its continuity stands.
     pub continuity: Continuity,
-    /// Bids, best last.
-    pub bids: Vec<(Price, Qty)>,
-    /// Asks, best last.
-    pub asks: Vec<(Price, Qty)>,
+    /// Bids.
+    pub bids: Ladder,
+    /// Asks.
+    pub asks: Ladder,
     /// When it last changed.
     pub updated_at: Option<TimeMs>,
     /// A REST book was asked for under this number.
@@ -256,8 +261,10 @@ pub struct Groups {
     /// Since when no group with a fill is MixedFailed or Flattening.
     pub clean_since: Option<TimeMs>,
     /// Times of flattens, by structure.
+    #[serde(with = "crate::pairs")]
     pub flattens: BTreeMap<(String, u64), VecDeque<TimeMs>>,
     /// Blacklisted structures and until when.
+    #[serde(with = "crate::pairs")]
     pub blacklist: BTreeMap<(String, u64), TimeMs>,
     /// Rounds on the net exposure of each underlying under Kill.
     pub kill_rounds: Vec<KillRounds>,
@@ -663,6 +670,8 @@ impl Kernel {
             latch: Latch::default(),
             monitors: Monitors::default(),
             calm: Calm::default(),
+            #[cfg(planted)]
+            hidden: crate::planted::Hidden::default(),
         }
     }
 

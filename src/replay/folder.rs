@@ -11,7 +11,9 @@ use drillfold_kernel::{
 use serde::Serialize;
 use thiserror::Error;
 
-use crate::wal::{ChainHasher, Checkpoint, Digest128, Digest256, ImageError, TraceHeader, encode_state};
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::wal::{ChainHasher, Checkpoint, Digest128, Digest256, ImageError, Stretch, TraceHeader, encode_state};
 
 /// How far apart a trace's checkpoints and state images stand, in events. A trace's header names them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +34,7 @@ impl Strides {
 }
 
 /// Steps when the kernel's state changes its shape without changing the bytes of an empty one.
-const STATE_LAYOUT_VERSION: u32 = 1;
+const STATE_LAYOUT_VERSION: u32 = 2;
 
 /// Why a fold can't go on.
 #[derive(Debug, Error)]
@@ -59,21 +61,25 @@ struct Behaviour<'a> {
 }
 
 /// The behaviour record of the last event that had no effects and left no code.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Quiet {
     mode: TradingMode,
     reasons: ReasonSet,
     bytes: Vec<u8>,
+    digest: u64,
 }
 
 /// A kernel, the chain over its behaviour, and the effects of the last event.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Folder {
     kernel: Kernel,
     chain: ChainHasher,
     strides: Strides,
     effects: Vec<Effect>,
     quiet: Option<Quiet>,
+    /// What was done at each event since the last checkpoint, and between the two before.
+    behaviours: Vec<Stretch>,
+    closed_behaviours: Vec<Stretch>,
     seq: Seq,
     at: TimeMs,
 }
@@ -82,14 +88,23 @@ impl Folder {
     /// Returns a folder before the first event.
     #[must_use]
     pub fn new(strides: Strides) -> Self {
+        Self::resume(strides, Kernel::down(), Seq(0), TimeMs(0), Digest128::ZERO)
+    }
+
+    /// Returns a folder after the event `seq` at `at`, where there was a checkpoint with that chain hash and `kernel` was
+    /// the state.
+    #[must_use]
+    pub fn resume(strides: Strides, kernel: Kernel, seq: Seq, at: TimeMs, chain: Digest128) -> Self {
         Self {
-            kernel: Kernel::down(),
-            chain: ChainHasher::new(),
+            kernel,
+            chain: ChainHasher::resume(chain),
             strides,
             effects: Vec::new(),
             quiet: None,
-            seq: Seq(0),
-            at: TimeMs(0),
+            behaviours: Vec::new(),
+            closed_behaviours: Vec::new(),
+            seq,
+            at,
         }
     }
 
@@ -110,14 +125,17 @@ impl Folder {
             && quiet.reasons == reasons
         {
             self.chain.push(&quiet.bytes);
+            extend(&mut self.behaviours, quiet.digest);
             return Ok(());
         }
         let codes: Vec<OpenPermissionReason> = self.kernel.latch.codes().collect();
         let behaviour = Behaviour { mode, reasons, codes: &codes, effects: &self.effects };
         let bytes = encode_state(&behaviour).map_err(|source| FoldError::Encode { seq: self.seq, source })?;
         self.chain.push(&bytes);
+        let digest = xxh3_64(&bytes);
+        extend(&mut self.behaviours, digest);
         if is_quiet {
-            self.quiet = Some(Quiet { mode, reasons, bytes });
+            self.quiet = Some(Quiet { mode, reasons, bytes, digest });
         }
         Ok(())
     }
@@ -164,7 +182,21 @@ impl Folder {
     /// [`FoldError::Encode`].
     pub fn checkpoint(&mut self) -> Result<Checkpoint, FoldError> {
         let leaves = leaves_of(&self.kernel).map_err(|source| FoldError::Encode { seq: self.seq, source })?;
+        std::mem::swap(&mut self.behaviours, &mut self.closed_behaviours);
+        self.behaviours.clear();
         Ok(Checkpoint::new(self.seq, self.at, self.chain.checkpoint(), leaves))
+    }
+
+    /// Returns what was done at each event that the last checkpoint closed.
+    #[must_use]
+    pub fn behaviours(&self) -> &[Stretch] {
+        &self.closed_behaviours
+    }
+
+    /// Returns the digest of what was done at the last event; `None` before the first.
+    #[must_use]
+    pub fn behaviour_digest(&self) -> Option<u64> {
+        self.behaviours.last().or_else(|| self.closed_behaviours.last()).map(|stretch| stretch.digest)
     }
 
     /// Returns the header of a trace that this build makes of a log.
@@ -187,6 +219,14 @@ impl Folder {
             seed,
             components: COMPONENTS.iter().map(|name| (*name).to_owned()).collect(),
         })
+    }
+}
+
+/// Adds one event to stretches.
+fn extend(stretches: &mut Vec<Stretch>, digest: u64) {
+    match stretches.last_mut() {
+        Some(last) if last.digest == digest && last.event_count < u32::MAX => last.event_count += 1,
+        Some(_) | None => stretches.push(Stretch { event_count: 1, digest }),
     }
 }
 

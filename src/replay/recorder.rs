@@ -6,16 +6,16 @@ use drillfold_kernel::{
 };
 use thiserror::Error;
 
-use super::folder::{FoldError, Folder, Strides};
-use crate::wal::{
-    AppendError, Checkpoint, Digest128, Digest256, FinalRecord, LogEncoder, LogHeader, Mark, StateImage, TraceEncoder,
-    encode_state,
+use super::{
+    folder::{Folder, Strides},
+    tracer::{Tracer, TracerError},
 };
+use crate::wal::{AppendError, Checkpoint, Digest128, Digest256, LogEncoder, LogHeader, Mark};
 
 /// Why a run can't be recorded.
 #[derive(Debug, Error)]
 pub enum RecordError {
-    /// The log or the trace refused a record.
+    /// The log refused a record.
     #[error("append to the log of {drill}")]
     Append {
         /// The drill.
@@ -24,9 +24,15 @@ pub enum RecordError {
         #[source]
         source: AppendError,
     },
-    /// The fold failed.
-    #[error("fold the log")]
-    Fold(#[from] FoldError),
+    /// No trace can be made of it.
+    #[error("trace the log of {drill}")]
+    Trace {
+        /// The drill.
+        drill: String,
+        /// What failed.
+        #[source]
+        source: TracerError,
+    },
 }
 
 /// A finished recording.
@@ -45,11 +51,9 @@ pub struct Recorded {
 /// Appends each event to the log before it is folded.
 #[derive(Debug)]
 pub struct Recorder {
-    folder: Folder,
+    tracer: Tracer,
     log: LogEncoder,
-    trace: TraceEncoder,
     drill: String,
-    last: Option<Checkpoint>,
 }
 
 impl Recorder {
@@ -61,14 +65,10 @@ impl Recorder {
         let failed = |source| RecordError::Append { drill: drill.to_owned(), source };
         let digest = Digest256(scenario_digest);
         let header = LogHeader::first(drill, seed, digest, tool_version);
-        let trace = Folder::trace_header(header.event_schema, digest, seed, Strides::DRILL)?;
-        Ok(Self {
-            folder: Folder::new(Strides::DRILL),
-            log: LogEncoder::new(&header).map_err(failed)?,
-            trace: TraceEncoder::new(&trace).map_err(failed)?,
-            drill: drill.to_owned(),
-            last: None,
-        })
+        let log = LogEncoder::new(&header).map_err(failed)?;
+        let tracer = Tracer::new(&header, Strides::DRILL)
+            .map_err(|source| RecordError::Trace { drill: drill.to_owned(), source })?;
+        Ok(Self { tracer, log, drill: drill.to_owned() })
     }
 
     /// Notes a mark before the next event.
@@ -85,23 +85,14 @@ impl Recorder {
     /// [`RecordError`].
     pub fn event(&mut self, at: TimeMs, event: &Event) -> Result<Seq, RecordError> {
         let seq = self.log.event(at, event).map_err(|source| self.failed(source))?;
-        self.folder.step(at, event)?;
-        if self.folder.checkpoint_is_due() {
-            let checkpoint = self.folder.checkpoint()?;
-            self.trace.checkpoint(&checkpoint).map_err(|source| self.failed(source))?;
-            self.last = Some(checkpoint);
-        }
-        if self.folder.image_is_due() {
-            let bytes = encode_state(self.folder.kernel()).map_err(|source| FoldError::Encode { seq, source })?;
-            self.trace.image(&StateImage { seq, at, bytes: &bytes }).map_err(|source| self.failed(source))?;
-        }
+        self.tracer.step(at, event).map_err(|source| self.not_traced(source))?;
         Ok(seq)
     }
 
     /// Returns the fold.
     #[must_use]
     pub const fn folder(&self) -> &Folder {
-        &self.folder
+        self.tracer.folder()
     }
 
     /// Seals log and trace.
@@ -109,24 +100,18 @@ impl Recorder {
     /// # Errors
     /// [`RecordError`].
     pub fn finish(mut self) -> Result<Recorded, RecordError> {
-        let last = match self.last.take().filter(|last| last.seq == self.folder.seq()) {
-            Some(last) => last,
-            None => {
-                let checkpoint = self.folder.checkpoint()?;
-                self.trace.checkpoint(&checkpoint).map_err(|source| self.failed(source))?;
-                checkpoint
-            }
-        };
-        let end =
-            FinalRecord { seq: last.seq, at: last.at, event_count: last.seq.0, chain: last.chain, state: last.state };
-        self.trace.finish(&end).map_err(|source| self.failed(source))?;
+        let last = self.tracer.finish().map_err(|source| self.not_traced(source))?;
         self.log.end().map_err(|source| self.failed(source))?;
         Ok(Recorded {
             event_digest: self.log.event_digest(),
             log: self.log.take_pending(),
-            trace: self.trace.take_pending(),
+            trace: self.tracer.take_pending(),
             last,
         })
+    }
+
+    fn not_traced(&self, source: TracerError) -> RecordError {
+        RecordError::Trace { drill: self.drill.clone(), source }
     }
 
     fn failed(&self, source: AppendError) -> RecordError {

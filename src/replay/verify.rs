@@ -43,6 +43,16 @@ pub enum ReplayError {
         /// Why.
         reason: &'static str,
     },
+    /// The log has no such event.
+    #[error("{file}: there is no event {seq}: the log's last is {last}", seq = seq.0, last = last.0)]
+    Beyond {
+        /// The log's file.
+        file: String,
+        /// The event asked for.
+        seq: Seq,
+        /// The log's last event.
+        last: Seq,
+    },
     /// The fold failed.
     #[error("fold the log")]
     Fold(#[from] FoldError),

@@ -10,7 +10,6 @@ use std::{
 
 use drillfold_kernel::{
     event::{Action as LegAction, InstrumentKind, LegProposal, OperatorCommand, Override, Producer, TimeInForce},
-    registry::{F1CertState, ModeReason, OpenPermissionReason, OwnerReason, Profile, RiskState, TradingMode},
     units::{InstrumentId, PPM, Ppm, Price, Qty, Side, TimeMs},
 };
 use sha2::{Digest, Sha256};
@@ -23,17 +22,17 @@ use super::{
         Scenario, Snapshot, SnapshotWhen, Step, Strategy, Withheld, World,
     },
     raw::{self, At, Layer as _},
-    time,
 };
 use crate::{
     contract::config::{ConfigError, REFERENCE_INSTRUMENT, RuntimeConfig},
     judge::{
         expr::{Expr, ExprError, Type},
-        facts::{EVENT_KINDS, NAMES},
+        facts::{NAMES, impossible},
     },
     text::{
         decimal::{self, DecimalError, NANO_DIGITS, PPM_DIGITS},
         nearest::{nearest, suggestion},
+        time,
     },
 };
 
@@ -1086,10 +1085,7 @@ impl Rules<'_, '_> {
             }
             Ok(expr) => {
                 for mention in expr.mentions() {
-                    let Some(known) = known_texts(&mention.name) else {
-                        continue;
-                    };
-                    if !known.contains(&mention.text.as_str()) {
+                    if let Some(known) = impossible(mention) {
                         let near = nearest(&mention.text, known.iter().copied());
                         let hint = near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
                         let message = format!("`{}` is never `{}`{hint}", mention.name, mention.text);
@@ -1130,26 +1126,6 @@ fn kind_of(name: &str) -> raw::Kind {
         [_, "PERPETUAL"] => raw::Kind::Perpetual,
         [_, _, _, "C" | "P"] => raw::Kind::Option,
         _ => raw::Kind::Future,
-    }
-}
-
-/// The texts that a name can be, where they are known; a list's elements likewise.
-fn known_texts(name: &str) -> Option<Vec<&'static str>> {
-    macro_rules! tokens {
-        ($of:ident) => {
-            Some($of::ALL.iter().map(|value| value.token()).collect())
-        };
-    }
-    match name {
-        "trading_mode" => tokens!(TradingMode),
-        "risk_state" => tokens!(RiskState),
-        "mode_reasons" => tokens!(ModeReason),
-        "open_permission_reason_codes" => tokens!(OpenPermissionReason),
-        "f1_cert_state" => tokens!(F1CertState),
-        "supported_profiles" | "enforced_profile" => tokens!(Profile),
-        "owner_view.primary_owner_reason_code" => tokens!(OwnerReason),
-        "event" => Some(EVENT_KINDS.to_vec()),
-        _ => None,
     }
 }
 

@@ -17,7 +17,6 @@ pub mod schema;
 
 mod check;
 mod raw;
-mod time;
 
 use self::{error::ScenarioErrors, model::Scenario};
 

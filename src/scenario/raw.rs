@@ -18,7 +18,10 @@ use serde::{
     de::{self, Visitor},
 };
 
-use crate::{contract::config, scenario::time, text::decimal};
+use crate::{
+    contract::config,
+    text::{decimal, time},
+};
 
 /// A value with its place in the text, in bytes; an empty place at 0 is that of a default.
 #[derive(Clone, Debug)]

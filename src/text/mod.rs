@@ -1,6 +1,8 @@
-//! What every room needs that reads text written by people or by the venue: exact decimals and name suggestions.
+//! What every room needs that reads text written by people or by the venue: exact decimals, times and name
+//! suggestions.
 //!
-//! **Owns** the one reading of a decimal number ([`decimal`]) and the one rule for "did you mean" ([`nearest`]).
+//! **Owns** the one reading of a decimal number ([`decimal`]), of durations and moments ([`time`]), and the one rule for "did
+//! you mean" ([`nearest`]).
 //!
 //! **Invariants.** No binary float takes part in a value: a number is read from its decimal digits into a scaled integer,
 //! or it is refused. Nothing here panics, whatever the text.
@@ -10,3 +12,4 @@
 
 pub mod decimal;
 pub mod nearest;
+pub mod time;

@@ -1,9 +1,9 @@
-//! Durations and moments as a scenario writes them, in milliseconds.
+//! Durations and moments as people write them, in milliseconds.
 
 use crate::text::decimal;
 
 /// Longest duration in milliseconds: seven days.
-pub(super) const DURATION_MAX_MS: i64 = 7 * 24 * 3600 * 1000;
+pub const DURATION_MAX_MS: i64 = 7 * 24 * 3600 * 1000;
 
 /// Latest moment in milliseconds since the epoch: the end of the year 2199.
 const MOMENT_MAX_MS: i64 = 7_258_118_399_999;
@@ -11,7 +11,7 @@ const MOMENT_MAX_MS: i64 = 7_258_118_399_999;
 /// Reads a duration such as `200ms`, `1.5s` or `1m30s`; the units stand from large to small, each at most once.
 ///
 /// `None` for anything else, for parts of a millisecond, and beyond [`DURATION_MAX_MS`].
-pub(super) fn duration_ms(text: &str) -> Option<i64> {
+pub fn duration_ms(text: &str) -> Option<i64> {
     const UNITS: [(&str, i64); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
     let mut rest = text;
     let mut allowed = 0;
@@ -44,7 +44,7 @@ pub(super) fn duration_ms(text: &str) -> Option<i64> {
 /// Reads a moment in UTC such as `2026-01-05T09:00:00Z`, with up to three digits after the seconds.
 ///
 /// `None` for anything else, and outside the years 1970 to 2199.
-pub(super) fn moment_ms(text: &str) -> Option<i64> {
+pub fn moment_ms(text: &str) -> Option<i64> {
     let bytes = text.strip_suffix('Z')?.as_bytes();
     let number = |from: usize, to: usize| {
         let digits = bytes.get(from..to)?;
@@ -71,15 +71,12 @@ pub(super) fn moment_ms(text: &str) -> Option<i64> {
         }
         _ => return None,
     };
-    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-    let days_in_month = match month {
-        1 | 3 | 5 | 7 | 8 | 10 | 12 => 31,
-        4 | 6 | 9 | 11 => 30,
-        2 if leap => 29,
-        2 => 28,
-        _ => return None,
-    };
-    if !(1..=days_in_month).contains(&day) || hour > 23 || minute > 59 || second > 59 || !(1970..2200).contains(&year) {
+    if !(1..=days_of(year, month)).contains(&day)
+        || hour > 23
+        || minute > 59
+        || second > 59
+        || !(1970..2200).contains(&year)
+    {
         return None;
     }
     // Days by the year that begins in March, so that the leap day is the last one.
@@ -92,9 +89,50 @@ pub(super) fn moment_ms(text: &str) -> Option<i64> {
     in_range((((days * 24 + hour) * 60 + minute) * 60 + second) * 1000 + millis)
 }
 
+const fn is_leap(year: i64) -> bool {
+    year % 4 == 0 && (year % 100 != 0 || year % 400 == 0)
+}
+
+/// Returns how many days a month has, from 1 for January on; 0 for what is no month.
+const fn days_of(year: i64, month: i64) -> i64 {
+    match month {
+        1 | 3 | 5 | 7 | 8 | 10 | 12 => 31,
+        4 | 6 | 9 | 11 => 30,
+        2 if is_leap(year) => 29,
+        2 => 28,
+        _ => 0,
+    }
+}
+
 /// Returns a moment in milliseconds if it lies in the years 1970 to 2199.
-pub(super) fn in_range(moment_ms: i64) -> Option<i64> {
+pub fn in_range(moment_ms: i64) -> Option<i64> {
     (0..=MOMENT_MAX_MS).contains(&moment_ms).then_some(moment_ms)
+}
+
+/// Returns a moment as people read it: `2026-01-05T09:00:10.250Z`. Outside the years 1970 to 9999: `@` and milliseconds.
+#[must_use]
+pub fn moment(at_ms: i64) -> String {
+    const DAY_MS: i64 = 24 * 3600 * 1000;
+    if !(0..253_402_300_800_000).contains(&at_ms) {
+        return format!("@{at_ms}");
+    }
+    let (mut days, ms) = (at_ms / DAY_MS, at_ms % DAY_MS);
+    let mut year = 1970;
+    loop {
+        let length = if is_leap(year) { 366 } else { 365 };
+        if days < length {
+            break;
+        }
+        days -= length;
+        year += 1;
+    }
+    let mut month = 1;
+    while days >= days_of(year, month) {
+        days -= days_of(year, month);
+        month += 1;
+    }
+    let (hour, minute, second, ms) = (ms / 3_600_000, ms / 60_000 % 60, ms / 1000 % 60, ms % 1000);
+    format!("{year:04}-{month:02}-{:02}T{hour:02}:{minute:02}:{second:02}.{ms:03}Z", days + 1)
 }
 
 #[cfg(test)]
@@ -169,6 +207,11 @@ mod tests {
         fn prop_any_text_is_answered(text in "[0-9.hms+-]{0,20}|[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]{0,14}Z|\\PC{0,12}") {
             let _ = duration_ms(&text);
             let _ = moment_ms(&text);
+        }
+
+        #[test]
+        fn prop_a_moment_is_read_as_it_was_written(ms in 0..=MOMENT_MAX_MS) {
+            prop_assert_eq!(moment_ms(&moment(ms)), Some(ms));
         }
 
         #[test]

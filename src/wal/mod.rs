@@ -34,6 +34,7 @@
 //! | `image` | the kernel's state as bytes |
 //! | `digest` | chain, event and state digests |
 
+mod behaviours;
 mod clock;
 mod control;
 mod cursor;
@@ -55,6 +56,7 @@ mod statistics;
 mod trace;
 mod verify;
 
+pub use behaviours::{Behaviours, Stretch, differences, first_difference};
 pub use clock::{Clock, SystemClock};
 pub use control::{End, IndexEntry, MARK_NAME_SIZE_BYTES_MAX, Mark, MarkKind};
 pub use cursor::Digests;

@@ -25,6 +25,7 @@
 //!   0x7102  image       the state's bytes
 //!   0x7103  final       event count u64, chain hash 16, state hash 16; nothing follows it
 //!   0x8000 and above    notes; a reader skips those it does not know
+//!   0x8101  behaviours  for each stretch of events at which the build did the same: event count u32, digest u64
 //! ```
 //!
 //! Source: specs/log-format.md, section Trace.
@@ -34,6 +35,7 @@ use std::path::Path;
 
 use drillfold_kernel::units::{Seq, TimeMs};
 
+use super::behaviours::{Behaviours, Stretch};
 use super::control::{CONTROL_VERSION, NOTE_KIND_MIN};
 use super::digest::{Digest128, Digest256};
 use super::error::{AppendError, FrameFault, HeaderError, HeaderFault, LogError, ReadError, ReadFault};
@@ -52,6 +54,7 @@ pub const TRACE_FORMAT_VERSION: u32 = 1;
 const CHECKPOINT_KIND: u16 = 0x7101;
 const IMAGE_KIND: u16 = 0x7102;
 const FINAL_KIND: u16 = 0x7103;
+const BEHAVIOURS_KIND: u16 = 0x8101;
 
 /// Most components a trace can have.
 const COMPONENT_COUNT_MAX: usize = 64;
@@ -335,6 +338,17 @@ impl TraceEncoder {
         Ok(())
     }
 
+    /// Appends what the build did at each event up to `seq`, since the last such record.
+    ///
+    /// # Errors
+    ///
+    /// [`AppendError::OutOfOrder`] where its number is before the last record's; [`AppendError::Frame`] where it is too
+    /// large; [`AppendError::Sealed`].
+    pub fn behaviours(&mut self, seq: Seq, at: TimeMs, stretches: &[Stretch]) -> Result<(), AppendError> {
+        self.require_growth("behaviours", None, seq)?;
+        self.frame(BEHAVIOURS_KIND, seq, at, &Behaviours::encode(stretches))
+    }
+
     /// Appends a state image.
     ///
     /// # Errors
@@ -473,6 +487,8 @@ pub struct Trace<'a> {
     pub checkpoints: Vec<Checkpoint>,
     /// Its state images, in order. They mean something only to a build with the header's state fingerprint.
     pub images: Vec<StateImage<'a>>,
+    /// What the build did at each event, in order.
+    pub behaviours: Vec<Behaviours>,
     /// Its last record; `None` where the trace was never finished.
     pub last: Option<FinalRecord>,
     /// How the file ends.
@@ -489,7 +505,14 @@ impl<'a> Trace<'a> {
     /// [`LogError::Header`] and [`LogError::Read`].
     pub fn read(file: &str, bytes: &'a [u8]) -> Result<Self, LogError> {
         let (header, start) = TraceHeader::decode(file, bytes)?;
-        let mut trace = Self { header, checkpoints: Vec::new(), images: Vec::new(), last: None, tail: Tail::Clean };
+        let mut trace = Self {
+            header,
+            checkpoints: Vec::new(),
+            images: Vec::new(),
+            behaviours: Vec::new(),
+            last: None,
+            tail: Tail::Clean,
+        };
         let mut offset = start;
         let mut reached = Seq(0);
         while offset < bytes.len() {
@@ -563,6 +586,14 @@ impl<'a> Trace<'a> {
                 let last = FinalRecord::decode(header, frame.payload).ok_or_else(|| malformed("final", layout))?;
                 self.last = Some(last);
             }
+            (BEHAVIOURS_KIND, CONTROL_VERSION) => {
+                let behaviours =
+                    Behaviours::decode(seq, frame.payload).ok_or_else(|| malformed("behaviours", layout))?;
+                if self.behaviours.last().is_some_and(|last| behaviours.first <= last.last()) {
+                    return Err(malformed("behaviours", "it covers events that the one before covers"));
+                }
+                self.behaviours.push(behaviours);
+            }
             (kind, _) if kind >= NOTE_KIND_MIN => {}
             (kind, version) => return Err(ReadFault::UnknownRecord { kind, version }),
         }
@@ -623,6 +654,7 @@ mod tests {
         let mut trace = TraceEncoder::new(&header()).unwrap();
         trace.image(&StateImage { seq: Seq(0), at: TimeMs(0), bytes: b"first" }).unwrap();
         trace.checkpoint(&checkpoint(16)).unwrap();
+        trace.behaviours(Seq(32), TimeMs(3200), &[Stretch { event_count: 32, digest: 1 }]).unwrap();
         trace.checkpoint(&checkpoint(32)).unwrap();
         trace.image(&StateImage { seq: Seq(32), at: TimeMs(3200), bytes: b"second" }).unwrap();
         trace.finish(&last()).unwrap();
@@ -636,6 +668,8 @@ mod tests {
         let trace = Trace::read("x.trace", &bytes).unwrap();
         assert_eq!(trace.header, header());
         assert_eq!(trace.checkpoints, [checkpoint(16), checkpoint(32)]);
+        let behaviours = Behaviours { first: Seq(1), stretches: vec![Stretch { event_count: 32, digest: 1 }] };
+        assert_eq!(trace.behaviours, [behaviours]);
         let images: Vec<_> = trace.images.iter().map(|image| (image.seq.0, image.bytes)).collect();
         assert_eq!(images, [(0, &b"first"[..]), (32, b"second")]);
         assert_eq!((trace.last, trace.tail), (Some(last()), Tail::Clean));
@@ -668,15 +702,16 @@ mod tests {
     fn every_cut_keeps_the_whole_records_before_it() {
         let bytes = encoded();
         let (_, start) = TraceHeader::decode("x.trace", &bytes).unwrap();
-        // Image, two checkpoints, image.
-        let sizes = [28 + 5, 188, 188, 28 + 6];
-        let ends: Vec<usize> = (1..=4).map(|count| start + sizes[..count].iter().sum::<usize>()).collect();
+        // Image, checkpoint, behaviours, checkpoint, image.
+        let sizes = [28 + 5, 188, 28 + 12, 188, 28 + 6];
+        let ends: Vec<usize> = (1..=5).map(|count| start + sizes[..count].iter().sum::<usize>()).collect();
         let whole_before = |cut| ends.iter().filter(|end| **end <= cut).count();
         for cut in 0..bytes.len() {
             match Trace::read("x.trace", &bytes[..cut]) {
                 Ok(trace) => {
                     assert!(cut >= start, "cut {cut}");
-                    assert_eq!(trace.checkpoints.len() + trace.images.len(), whole_before(cut), "cut {cut}");
+                    let found = trace.checkpoints.len() + trace.images.len() + trace.behaviours.len();
+                    assert_eq!(found, whole_before(cut), "cut {cut}");
                     assert_eq!(trace.last, None);
                     for (found, expected) in trace.checkpoints.iter().zip([checkpoint(16), checkpoint(32)]) {
                         assert_eq!(*found, expected, "cut {cut}");

@@ -32,7 +32,7 @@ fn at_316_close_attempts_go_5_10_and_20_ticks_beyond_the_best_price() {
                     Side::Buy => &book.asks,
                     Side::Sell => &book.bids,
                 };
-                let best = side.last().map(|(price, _)| *price).unwrap();
+                let (best, _) = side.levels().next().unwrap();
                 let tick = kernel.core.instruments[order.instrument.index()].tick_size.unwrap();
                 let beyond = Price(order.side.sign(order.price.minus(best).0));
                 ticks.push(beyond.0 / tick.0);

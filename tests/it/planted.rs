@@ -159,7 +159,9 @@ fn the_planted_build_passes_where_nothing_is_broken() {
 
 #[test]
 fn every_broken_rule_is_caught_by_its_drills() {
-    let recorded: BTreeSet<String> = CAUGHT_BY.iter().map(|(rule, _)| (*rule).to_owned()).collect();
+    // `whole_image` breaks no rule of the layer but one of replay; it is the heavy replay's to find.
+    let rules = CAUGHT_BY.iter().map(|(rule, _)| *rule).chain(["whole_image"]);
+    let recorded: BTreeSet<String> = rules.map(str::to_owned).collect();
     assert_eq!(known_rules(), recorded, "the table lists other rules than the planted build knows");
     let copy = ProjectCopy::new();
     let found = in_parallel(CAUGHT_BY, |(rule, _)| -> BTreeSet<String> {
@@ -176,6 +178,89 @@ fn every_broken_rule_is_caught_by_its_drills() {
         }
     }
     assert!(wrong.is_empty(), "CAUGHT_BY is not what the drills show:\n{}", wrong.join("\n"));
+}
+
+/// What one build does at each event of a log, from its dump.
+fn dump(binary: &Path, plant: Option<&str>, log: &Path, last: u64) -> Vec<Value> {
+    let mut arguments: Vec<String> = plant.iter().flat_map(|rule| ["--plant".to_owned(), (*rule).to_owned()]).collect();
+    arguments.extend(["replay".to_owned(), log.display().to_string()]);
+    let window = format!("--no-trace --events --from-seq 1 --to-seq {last} --format jsonl");
+    arguments.extend(window.split(' ').map(str::to_owned));
+    let found = done(crate::project::program_at(binary, arguments));
+    assert_eq!(found.code, 0, "{}", found.err);
+    found.out.lines().map(|line| serde_json::from_str(line).expect("it is JSON")).collect()
+}
+
+/// Returns the first event at which any of the keys differ.
+fn first_difference(left: &[Value], right: &[Value], keys: &[&str]) -> Option<u64> {
+    assert_eq!(left.len(), right.len());
+    let differs = |(left, right): &(&Value, &Value)| keys.iter().any(|key| left[*key] != right[*key]);
+    left.iter().zip(right).find(differs).and_then(|(left, _)| left["seq"].as_u64())
+}
+
+#[test]
+fn bisect_names_the_event_at_which_each_broken_rule_first_shows() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let logs = folder.path().join("logs");
+    let copy = ProjectCopy::new();
+    let recorded = done(copy.drillfold(["run".as_ref(), "--logs".as_ref(), logs.as_os_str()]));
+    assert_eq!(recorded.code, 0, "{}", recorded.err);
+    let own = Path::new(env!("CARGO_BIN_EXE_drillfold"));
+    let exact = in_parallel(CAUGHT_BY, |(rule, runs)| {
+        // A rule may show in no more than what the world then sends: the log has what it sent to a sound kernel.
+        let shows = runs.iter().find_map(|run| {
+            let log = logs.join(format!("{}.wal", run.replace('/', ".")));
+            let planted = planted().as_os_str();
+            let bisected = done(program([
+                "bisect".as_ref(),
+                log.as_os_str(),
+                "--against".as_ref(),
+                planted,
+                "--against-arg".as_ref(),
+                "--plant".as_ref(),
+                "--against-arg".as_ref(),
+                OsStr::new(rule),
+                "--format".as_ref(),
+                "json".as_ref(),
+            ]));
+            assert!(bisected.code <= 1, "{rule}: {}", bisected.err);
+            let report: Value = serde_json::from_str(&bisected.out).expect("it is JSON");
+            (bisected.code == 1).then_some((log, report))
+        });
+        let Some((log, report)) = shows else { return format!("{rule} shows in no log") };
+        let last = crate::inspect::last_event(&log);
+        let (sound, broken) = (dump(own, None, &log, last), dump(planted(), Some(rule), &log, last));
+        let observable = first_difference(&sound, &broken, &["mode", "reasons", "codes", "effects"]);
+        let state = first_difference(&sound, &broken, &["leaves"]);
+        for (what, expected) in [("observable", observable), ("state", state)] {
+            let found = report[what]["first_seq"].as_u64();
+            assert_eq!(found, expected, "{rule}: {what}");
+            assert_eq!(report[what]["last_seq"], report[what]["first_seq"], "{rule}: {what}");
+        }
+        let meets = report["met_again"]["differing_events"].as_u64().unwrap_or_default();
+        assert_eq!(meets > 0, observable.is_some(), "{rule}");
+        String::new()
+    });
+    let missing: Vec<&String> = exact.iter().filter(|said| !said.is_empty()).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+    assert!(exact.len() >= 12);
+}
+
+#[test]
+fn a_heavy_replay_finds_state_that_images_miss() {
+    let log = crate::project::root().join("wal-logs/drill_5_ws_book_gap.wal");
+    let heavy = |plant: &[&str]| {
+        let mut arguments: Vec<&OsStr> = plant.iter().map(OsStr::new).collect();
+        arguments.extend([OsStr::new("replay"), log.as_os_str(), OsStr::new("--heavy")]);
+        done(crate::project::program_at(planted(), arguments))
+    };
+    let sound = heavy(&[]);
+    assert_eq!(sound.code, 0, "{}{}", sound.out, sound.err);
+    let lost = heavy(&["--plant", "whole_image"]);
+    assert_eq!(lost.code, 1, "{}{}", lost.out, lost.err);
+    // The fifth tick is the first at which the lost count matters.
+    let fifth = crate::inspect::seq_of_kind(&log, "LoopTicked", 5);
+    assert!(lost.out.contains(&format!("at event {fifth} ")), "{}", lost.out);
 }
 
 #[test]

@@ -23,8 +23,12 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("wal", &["storage"]),
     ("replay", &["wal"]),
     ("judge", &["sim", "replay", "scenario", "wal", "contract", "text"]),
+    ("inspect", &["judge", "replay", "wal", "contract"]),
     ("evidence", &["judge", "contract"]),
-    ("cli", &["contract", "evidence", "feed", "judge", "replay", "scenario", "sim", "storage", "text", "wal"]),
+    (
+        "cli",
+        &["contract", "evidence", "feed", "inspect", "judge", "replay", "scenario", "sim", "storage", "text", "wal"],
+    ),
 ];
 
 /// Modules of the kernel that a room may use, where it may not use all of it.

@@ -79,6 +79,18 @@ impl<'a> BookChangeView<'a> {
     pub fn asks(&self) -> LevelsView<'a> {
         LevelsView { levels: self.archived.asks.iter() }
     }
+
+    /// Overwrites `change`, whose memory is used again.
+    fn copy_to(&self, change: &mut BookChange) {
+        let BookChange { instrument, prev_change_id, change_id, bids, asks } = change;
+        *instrument = self.instrument();
+        *prev_change_id = self.prev_change_id();
+        *change_id = self.change_id();
+        bids.clear();
+        bids.extend(self.bids());
+        asks.clear();
+        asks.extend(self.asks());
+    }
 }
 
 impl<'a> TradesView<'a> {
@@ -180,26 +192,24 @@ pub(in crate::wal) fn decode_event_into(
 ) -> Result<(), RecordError> {
     match view_event(record_type, payload)? {
         EventView::BookChanged(view) => {
-            let (mut bids, mut asks) = match event {
-                Event::BookChanged(change) => (std::mem::take(&mut change.bids), std::mem::take(&mut change.asks)),
-                _ => (Vec::new(), Vec::new()),
-            };
-            bids.clear();
-            bids.extend(view.bids());
-            asks.clear();
-            asks.extend(view.asks());
-            let (prev_change_id, change_id) = (view.prev_change_id(), view.change_id());
-            *event =
-                Event::BookChanged(BookChange { instrument: view.instrument(), prev_change_id, change_id, bids, asks });
+            if let Event::BookChanged(change) = event {
+                view.copy_to(change);
+            } else {
+                let instrument = view.instrument();
+                let (bids, asks) = (Vec::new(), Vec::new());
+                let mut change = BookChange { instrument, prev_change_id: 0, change_id: 0, bids, asks };
+                view.copy_to(&mut change);
+                *event = Event::BookChanged(change);
+            }
         }
         EventView::TradesReceived(view) => {
-            let mut trades = match event {
-                Event::TradesReceived { trades, .. } => std::mem::take(trades),
-                _ => Vec::new(),
-            };
-            trades.clear();
-            trades.extend(view.trades());
-            *event = Event::TradesReceived { instrument: view.instrument(), trades };
+            if let Event::TradesReceived { instrument, trades } = event {
+                *instrument = view.instrument();
+                trades.clear();
+                trades.extend(view.trades());
+            } else {
+                *event = Event::TradesReceived { instrument: view.instrument(), trades: view.trades().collect() };
+            }
         }
         EventView::TickerReceived(view) => *event = Event::TickerReceived(view.ticker()),
         EventView::Other(_) => *event = decode_event(record_type, payload)?,

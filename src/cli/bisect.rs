@@ -1,0 +1,342 @@
+//! `drillfold bisect`.
+
+use std::{
+    io::{self, BufWriter, Write},
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use drillfold_kernel::units::Seq;
+use serde_json::json;
+
+use super::{
+    EXIT_DIFFERS, EXIT_HOLDS,
+    logs::{Progress, TraceFile, open_log},
+    project::Project,
+};
+use crate::{
+    contract::diff::to_text,
+    inspect::{
+        Beginning, Holding, Look, OwnRun, PartError, Parting, RecordedRun, Run, StateAt, WRITTEN_WITHIN_EVENTS,
+        first_holding, part_runs,
+    },
+    judge::facts::parse_condition,
+    replay::{Strides, trace_log},
+    storage::Storage as _,
+    text::time::moment,
+    wal::{Digests, Trace},
+};
+
+/// Options of `drillfold bisect`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct BisectArgs {
+    /// The log
+    #[arg(value_name = "LOG")]
+    log: PathBuf,
+    /// Find the first event after which this holds (specs/expressions.md), such as 'trading_mode != "Active"'
+    #[arg(long, value_name = "EXPRESSION", conflicts_with_all = ["against", "trace"])]
+    when: Option<String>,
+    /// Compare this build with another one: the path of its binary
+    #[arg(long, value_name = "BINARY", conflicts_with = "trace")]
+    against: Option<PathBuf>,
+    /// An argument for the other binary, before its command; can be given again
+    #[arg(long, value_name = "ARGUMENT", requires = "against", allow_hyphen_values = true)]
+    against_arg: Vec<String>,
+    /// The recorded trace to compare this build with [default: the file beside the log with the ending .trace]
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
+    /// Output for people or for programs
+    #[arg(long, value_enum, default_value_t)]
+    format: BisectFormat,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+enum BisectFormat {
+    /// Text.
+    #[default]
+    Human,
+    /// One JSON document.
+    Json,
+}
+
+/// Carries out `drillfold bisect`. Nothing to find is exit code 0: a condition that never holds, two runs that agree.
+///
+/// # Errors
+/// What can't be read, folded or compared.
+pub fn run(project: &Project, args: &BisectArgs, out: &mut dyn Write, err: &mut dyn Write) -> anyhow::Result<u8> {
+    let mut out = BufWriter::new(out);
+    let code = match &args.when {
+        Some(text) => when(project, args, text, &mut out),
+        None => builds(project, args, &mut out, err),
+    };
+    out.flush()?;
+    code
+}
+
+fn when(project: &Project, args: &BisectArgs, text: &str, out: &mut dyn Write) -> anyhow::Result<u8> {
+    let condition = parse_condition(text).map_err(|error| anyhow::anyhow!("{}", error.rendered()))?;
+    let mut files = open_log(project, &args.log, Digests::Check)?;
+    let (found, looked_at) = first_holding(&mut files, &condition)?;
+    match args.format {
+        BisectFormat::Json => {
+            let whole = json!({
+                "schema": "drillfold/holding/v1",
+                "condition": text,
+                "events": looked_at,
+                "found": found,
+            });
+            writeln!(out, "{}", serde_json::to_string_pretty(&whole)?)?;
+        }
+        BisectFormat::Human => match &found {
+            Some(holding) => holding_text(holding, out)?,
+            None => writeln!(out, "it holds after none of the {looked_at} events")?,
+        },
+    }
+    Ok(if found.is_some() { EXIT_DIFFERS } else { EXIT_HOLDS })
+}
+
+fn holding_text(found: &Holding, out: &mut dyn Write) -> io::Result<()> {
+    writeln!(out, "holds first after event {}, {}", found.seq, moment(found.at_ms))?;
+    for value in &found.values {
+        writeln!(out, "  {}: {} -> {}", value.name, value.before, value.after)?;
+    }
+    writeln!(out)?;
+    for one in &found.before {
+        writeln!(out, "  {:>8}  {}  {}", one.seq, moment(one.at_ms), one.event)?;
+    }
+    writeln!(out, "> {:>8}  {}  {}", found.seq, moment(found.at_ms), found.event)?;
+    for one in &found.after {
+        writeln!(out, "  {:>8}  {}  {}", one.seq, moment(one.at_ms), one.event)?;
+    }
+    writeln!(out, "\nwhat the event changed in the status (expected: before, found: after)")?;
+    write!(out, "{}", to_text(&found.changes))
+}
+
+fn builds(project: &Project, args: &BisectArgs, out: &mut dyn Write, err: &mut dyn Write) -> anyhow::Result<u8> {
+    let recorded = TraceFile::find(project, &args.log, args.trace.as_deref())?;
+    let (mut left, strides): (Box<dyn Run + '_>, Strides) = match (&args.against, &recorded) {
+        (Some(program), _) => {
+            let strides = match &recorded {
+                Some(trace) => strides_of(&trace.read()?),
+                None => Strides::LONG,
+            };
+            let other = OtherBuild::run(project, program, &args.against_arg, &args.log, strides)?;
+            (Box::new(other), strides)
+        }
+        (None, Some(trace)) => {
+            let strides = strides_of(&trace.read()?);
+            (Box::new(RecordedRun::new(&trace.name(), &trace.bytes)), strides)
+        }
+        (None, None) => anyhow::bail!(
+            "{}: no trace beside it to compare this build with; name one with --trace, or another build with --against",
+            args.log.display()
+        ),
+    };
+    let mut own = Vec::new();
+    let progress = Progress::new();
+    trace_log(&mut open_log(project, &args.log, Digests::Check)?, strides, |seq, bytes| -> anyhow::Result<()> {
+        progress.at(seq, err);
+        own.extend_from_slice(&bytes);
+        Ok(())
+    })?;
+    progress.end(err);
+    let mut files = open_log(project, &args.log, Digests::Skip)?;
+    let mut right = OwnRun::new(&mut files, own);
+    let found = part_runs(left.as_mut(), &mut right)?;
+    match (&found, args.format) {
+        (None, BisectFormat::Human) => writeln!(out, "{} and this build do the same", left.name())?,
+        (Some(parting), BisectFormat::Human) => parting_text(parting, out)?,
+        (found, BisectFormat::Json) => writeln!(out, "{}", serde_json::to_string_pretty(found)?)?,
+    }
+    Ok(if found.is_some() { EXIT_DIFFERS } else { EXIT_HOLDS })
+}
+
+fn strides_of(trace: &Trace<'_>) -> Strides {
+    Strides { checkpoint: trace.header.checkpoint_stride_events, image: trace.header.image_stride_events }
+}
+
+fn parting_text(found: &Parting, out: &mut dyn Write) -> io::Result<()> {
+    writeln!(out, "left: {}; right: {}", found.left.name, found.right.name)?;
+    writeln!(out, "the same until event {}", found.same_until)?;
+    match &found.observable {
+        Some(beginning) => {
+            writeln!(out, "\nfirst observable difference: {}", place(beginning))?;
+            sides(beginning, out)?;
+        }
+        None => writeln!(out, "\nnothing observable differs")?,
+    }
+    match &found.state {
+        Some(beginning) => {
+            writeln!(out, "\nfirst difference of the state: {}", place(beginning))?;
+            writeln!(out, "  components: {}", found.components.join(", "))?;
+        }
+        None => writeln!(out, "\nno difference of the state, or none that can be compared")?,
+    }
+    if let Some(difference) = &found.difference {
+        writeln!(out, "\nparts of the state that differ after event {}: {}", difference.seq, difference.part_count)?;
+        for part in &difference.parts {
+            let shown = |value: &Option<serde_json::Value>| {
+                value.as_ref().map_or_else(|| "nothing".to_owned(), |value| clipped(&value.to_string()))
+            };
+            let written = |seq: Option<u64>| match seq {
+                Some(seq) => format!("event {seq}"),
+                None => format!("none of the last {WRITTEN_WITHIN_EVENTS} events"),
+            };
+            writeln!(out, "  {}", part.path)?;
+            writeln!(out, "    left   {}, last changed by {}", shown(&part.left), written(part.left_written))?;
+            writeln!(out, "    right  {}, last changed by {}", shown(&part.right), written(part.right_written))?;
+        }
+        let rest = difference.part_count - difference.parts.len();
+        if rest > 0 {
+            writeln!(out, "  and {rest} more")?;
+        }
+    }
+    let again = &found.met_again;
+    writeln!(out)?;
+    if let Some(last) = again.last_differing {
+        writeln!(out, "{} events differ, the last is event {last}", again.differing_events)?;
+    }
+    match again.state_same_at {
+        Some(seq) => writeln!(out, "the states are the same again at the checkpoint of event {seq}"),
+        None => writeln!(out, "the states do not meet again"),
+    }
+}
+
+fn place(beginning: &Beginning) -> String {
+    match (beginning.exactly(), beginning.left.as_ref().or(beginning.right.as_ref())) {
+        (Some(Seq(seq)), Some(look)) => format!("event {seq}, {}: {}", moment(look.at_ms), look.event),
+        (Some(Seq(seq)), None) => format!("event {seq}"),
+        (None, _) => format!("between event {} and event {}", beginning.first_seq, beginning.last_seq),
+    }
+}
+
+fn sides(beginning: &Beginning, out: &mut dyn Write) -> io::Result<()> {
+    for (side, look) in [("left", &beginning.left), ("right", &beginning.right)] {
+        let Some(look) = look else { continue };
+        let lists = [("reasons", &look.reasons), ("latch", &look.codes)];
+        let lists = lists.iter().filter(|(_, items)| !items.is_empty());
+        let lists: String = lists.map(|(name, items)| format!("  {name} {}", items.join(","))).collect();
+        writeln!(out, "  {side:5}  {}{lists}", look.mode)?;
+        for effect in &look.effects {
+            writeln!(out, "         -> {}", clipped(&effect.to_string()))?;
+        }
+    }
+    Ok(())
+}
+
+fn clipped(text: &str) -> String {
+    const LENGTH_MAX: usize = 160;
+    match text.char_indices().nth(LENGTH_MAX) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+/// Another drillfold, asked through its command line (specs/replay-output.md).
+struct OtherBuild<'p> {
+    project: &'p Project,
+    program: PathBuf,
+    arguments: Vec<String>,
+    name: String,
+    log: PathBuf,
+    trace_path: PathBuf,
+    trace: Vec<u8>,
+}
+
+impl<'p> OtherBuild<'p> {
+    /// Has the other build make a trace of the log.
+    fn run(
+        project: &'p Project,
+        program: &Path,
+        arguments: &[String],
+        log: &Path,
+        strides: Strides,
+    ) -> anyhow::Result<Self> {
+        let name = [program.display().to_string()].into_iter().chain(arguments.iter().cloned()).collect::<Vec<_>>();
+        let file = format!("drillfold-bisect-{}.trace", std::process::id());
+        let mut other = Self {
+            project,
+            program: program.to_owned(),
+            arguments: arguments.to_vec(),
+            name: name.join(" "),
+            log: log.to_owned(),
+            trace_path: std::env::temp_dir().join(file),
+            trace: Vec::new(),
+        };
+        let (checkpoint, image) = (strides.checkpoint.to_string(), strides.image.to_string());
+        let path = other.trace_path.display().to_string();
+        other.ask(&["--write-trace", &path, "--checkpoint-stride", &checkpoint, "--image-stride", &image])?;
+        other.trace = project.storage().read(&other.trace_path)?;
+        Ok(other)
+    }
+
+    fn failed(&self, what: impl Into<String>) -> PartError {
+        PartError::Program { program: self.name.clone(), what: what.into() }
+    }
+
+    /// Has it replay the log and returns what it printed.
+    fn ask(&self, options: &[&str]) -> Result<String, PartError> {
+        let mut command = Command::new(&self.program);
+        command.args(&self.arguments).arg("replay").arg(&self.log).args(options);
+        let answer = command.output().map_err(|error| self.failed(format!("could not be started: {error}")))?;
+        if answer.status.success() {
+            return String::from_utf8(answer.stdout)
+                .map_err(|_| self.failed("its output is no text; is it drillfold?"));
+        }
+        let said = String::from_utf8_lossy(&answer.stderr);
+        let said = said.lines().next().unwrap_or("it said nothing");
+        Err(self.failed(format!(
+            "{} at `replay {}`: {said}; is it a drillfold that knows these options?",
+            answer.status,
+            options.join(" ")
+        )))
+    }
+}
+
+impl Drop for OtherBuild<'_> {
+    fn drop(&mut self) {
+        // A trace that stays behind in the system's temporary folder harms nobody.
+        let _ = self.project.storage().remove(&self.trace_path);
+    }
+}
+
+impl Run for OtherBuild<'_> {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn trace(&self) -> &[u8] {
+        &self.trace
+    }
+
+    fn looks(&mut self, first: Seq, last: Seq, every: u64) -> Result<Option<Vec<Look>>, PartError> {
+        let trace = self.trace_path.display().to_string();
+        let (first, last, every) = (first.0.to_string(), last.0.to_string(), every.to_string());
+        let options = [
+            "--trace",
+            &trace,
+            "--events",
+            "--from-seq",
+            &first,
+            "--to-seq",
+            &last,
+            "--every",
+            &every,
+            "--format",
+            "jsonl",
+        ];
+        let text = self.ask(&options)?;
+        let looks = text.lines().map(serde_json::from_str::<Look>).collect::<Result<Vec<_>, _>>();
+        looks.map(Some).map_err(|error| self.failed(format!("its events can't be read: {error}")))
+    }
+
+    fn state(&mut self, seq: Seq, paths: &[String]) -> Result<Option<StateAt>, PartError> {
+        let (trace, seq) = (self.trace_path.display().to_string(), seq.0.to_string());
+        let mut options = vec!["--trace", &trace, "--at", &seq, "--state", "--format", "jsonl"];
+        for path in paths {
+            options.extend(["--written", path]);
+        }
+        let text = self.ask(&options)?;
+        serde_json::from_str(&text).map(Some).map_err(|error| self.failed(format!("its state can't be read: {error}")))
+    }
+}
