@@ -156,6 +156,15 @@ struct Reading {
     index: Option<Vec<IndexEntry>>,
 }
 
+/// One file of a log, whichever segment it is, read by position by its only writer.
+#[derive(Debug)]
+pub(super) struct FileReader {
+    segment: Segment,
+    reading: Reading,
+    /// Where the record that was read last begins.
+    record_offset: u64,
+}
+
 /// Events from one noted place to the next in a segment without index.
 const NOTED_STRIDE_EVENTS: usize = 1024;
 
@@ -483,18 +492,49 @@ impl<'s> LogFiles<'s> {
     }
 
     fn record(&self, step: Step) -> LogRecord<'_> {
-        match step {
-            Step::Frame { offset, header, size_bytes } => {
-                LogRecord::from_frame(offset, &loaded_frame(&self.reading.bytes, offset, header, size_bytes))
-            }
-            Step::Control { offset, header, record } => LogRecord::from_control(offset, &header, record),
-        }
+        self.reading.record(step)
     }
 
     fn error(&self, fault: ReadFault) -> LogFileError {
-        let (offset, next_seq) = (self.reading.cursor.offset(), self.reading.cursor.next_seq());
-        let file = self.segments[self.place].path.display().to_string();
-        ReadError { file, offset, next_seq, fault }.into()
+        self.reading.error(&self.segments[self.place], fault)
+    }
+}
+
+impl FileReader {
+    /// Opens the file at `path` and reads its header.
+    pub(super) fn open(storage: &dyn Storage, path: &Path) -> Result<Self, LogFileError> {
+        let options = ReadOptions { digests: Digests::Check, access: Access::Positional };
+        let segment = Segment::open(storage, path)?;
+        let reading = Reading::start(storage, &segment, options)?;
+        Ok(Self { record_offset: segment.header_size_bytes, segment, reading })
+    }
+
+    pub(super) fn header(&self) -> &LogHeader {
+        &self.segment.header
+    }
+
+    /// What was read so far.
+    pub(super) fn summary(&self) -> Summary {
+        self.reading.cursor.summary()
+    }
+
+    /// Returns the next record, or `None` at the file's end, torn or not.
+    pub(super) fn next_record(&mut self) -> Result<Option<LogRecord<'_>>, LogFileError> {
+        self.record_offset = self.reading.cursor.offset();
+        match self.reading.step(&mut self.segment) {
+            Ok(Some(step)) => Ok(Some(self.reading.record(step))),
+            Ok(None) => Ok(None),
+            Err(StepError::Read(fault)) => Err(self.reading.error(&self.segment, fault)),
+            Err(StepError::Source(source)) => Err(source.into()),
+        }
+    }
+
+    /// Returns the bytes of the record that was read last, frame and all.
+    pub(super) fn record_bytes(&mut self) -> Result<&[u8], LogFileError> {
+        let size_bytes = usize::try_from(self.reading.cursor.offset() - self.record_offset).unwrap_or(usize::MAX);
+        self.reading.bytes.load(self.record_offset, size_bytes)?;
+        let bytes = self.reading.bytes.loaded(self.record_offset);
+        Ok(&bytes[..size_bytes.min(bytes.len())])
     }
 }
 
@@ -540,6 +580,21 @@ impl Reading {
             return self.cursor.step(&mut self.bytes);
         }
         step
+    }
+
+    /// Returns the record of the step that was made last.
+    fn record(&self, step: Step) -> LogRecord<'_> {
+        match step {
+            Step::Frame { offset, header, size_bytes } => {
+                LogRecord::from_frame(offset, &loaded_frame(&self.bytes, offset, header, size_bytes))
+            }
+            Step::Control { offset, header, record } => LogRecord::from_control(offset, &header, record),
+        }
+    }
+
+    fn error(&self, segment: &Segment, fault: ReadFault) -> LogFileError {
+        let file = segment.path.display().to_string();
+        ReadError { file, offset: self.cursor.offset(), next_seq: self.cursor.next_seq(), fault }.into()
     }
 
     /// Makes an end that was reached a place to look at again.
