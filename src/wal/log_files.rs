@@ -364,6 +364,25 @@ impl<'s> LogFiles<'s> {
         Ok(true)
     }
 
+    /// Returns the index of the segment that the next record is looked for in, and where the index's frame starts; no entries
+    /// where it has none, or is not sealed. For a verifier, which compares every entry.
+    ///
+    /// # Errors
+    ///
+    /// [`LogFileError::Storage`].
+    pub(super) fn segment_index(&mut self) -> Result<(u64, Vec<IndexEntry>), LogFileError> {
+        let segment = &self.segments[self.place];
+        Ok(match &segment.end {
+            Some(end) => (end.index_offset, self.reading.read_index(segment, end)?),
+            None => (0, Vec::new()),
+        })
+    }
+
+    /// Returns the place of the segment that the next record is looked for in, among those that were found.
+    pub(super) fn segment_place(&self) -> usize {
+        self.place
+    }
+
     /// Checks the frame at the place and goes behind it, into the next segment where this one ends.
     fn next_step(&mut self) -> Result<Option<Step>, LogFileError> {
         if self.done {
@@ -626,7 +645,6 @@ impl Reading {
     fn entries(&mut self, segment: &Segment) -> Result<&[IndexEntry], LogFileError> {
         if self.index.is_none() {
             let index = match &segment.end {
-                Some(end) if end.index_offset == 0 => Vec::new(),
                 Some(end) => self.read_index(segment, end)?,
                 None => self.note_places(segment)?,
             };

@@ -101,3 +101,50 @@ impl Resumed {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use drillfold_kernel::event::Event;
+    use drillfold_kernel::units::{Seq, TimeMs};
+
+    use super::super::Digest256;
+    use super::*;
+    use crate::storage::MemoryStorage;
+
+    /// A log larger than a window and a chunk, with batches at its beginning alone.
+    fn log(event_count: i64) -> Vec<u8> {
+        let mut log = LogEncoder::new(&LogHeader::first("resumed", 1, Digest256::default(), "0.1.0")).unwrap();
+        log.batch(Seq(0)).unwrap();
+        for seq in 1..=event_count {
+            if seq == 3 {
+                log.batch(Seq(2)).unwrap();
+            }
+            log.event(TimeMs(seq), &Event::LoopTicked).unwrap();
+        }
+        log.take_pending()
+    }
+
+    #[test]
+    fn what_is_unsure_is_written_again_as_it_was_read() {
+        let path = Path::new("x.wal");
+        for event_count in [0, 2, 5, 40_000] {
+            let (storage, bytes) = (MemoryStorage::new(), log(event_count));
+            storage.replace(path, &bytes).unwrap();
+            let resumed = Resumed::read(&storage, path).unwrap();
+            let mut file = storage.open_append(path).unwrap();
+            resumed.write_again(&storage, path, &mut *file).unwrap();
+            assert_eq!(storage.read(path).unwrap(), bytes);
+            // Every byte counts from the last batch on, also those of records that are no events.
+            for offset in [resumed.unsure_offset, resumed.unsure_offset + 30, bytes.len() as u64 - 1] {
+                let sound = bytes[offset as usize];
+                file.write_at(offset, &[sound ^ 1]).unwrap();
+                let refused = resumed.write_again(&storage, path, &mut *file).unwrap_err();
+                assert!(matches!(refused, ResumeError::Changed { .. }), "{refused}");
+                file.write_at(offset, &[sound]).unwrap();
+            }
+            file.cut(bytes.len() as u64 - 1).unwrap();
+            let refused = resumed.write_again(&storage, path, &mut *file).unwrap_err();
+            assert!(matches!(refused, ResumeError::Changed { .. }), "{refused}");
+        }
+    }
+}
