@@ -81,6 +81,7 @@ pub struct PlacedEvent<'a> {
 /// A log in its files.
 ///
 /// Records come in order, over all segments; each borrows from the reader until the next one is asked for.
+/// `examples/embed_log.rs` shows a log of its own in another program: written, cut off, gone on with, read and followed.
 ///
 /// ```
 /// use std::path::Path;
@@ -269,13 +270,25 @@ impl<'s> LogFiles<'s> {
     }
 
     /// Looks for the next record of a log that may still be written: as [`LogFiles::next_record`], but what looks
-    /// unfinished is not yet there, and a new segment is gone on with. How to wait before asking again is the caller's
-    /// choice.
+    /// unfinished is not yet there, and a new segment is gone on with. What was handed to the storage before the call is
+    /// found. How to wait before asking again is the caller's choice.
+    ///
+    /// A torn tail is waited for in vain: a repair makes another file, which a new reader has to open.
     ///
     /// # Errors
     ///
     /// [`LogFileError`]; among them damage that can't be an unfinished write.
     pub fn poll(&mut self) -> Result<Polled<'_>, LogFileError> {
+        // What is at hand may be older than what the writer did since; a first look that finds nothing drops it.
+        let step = match self.look_for_step()? {
+            Some(step) => Some(step),
+            None => self.look_for_step()?,
+        };
+        Ok(step.map_or(Polled::NothingNew, |step| Polled::Record(self.record(step))))
+    }
+
+    /// Looks once for the next record. Where there is none, the next look is at the file itself.
+    fn look_for_step(&mut self) -> Result<Option<Step>, LogFileError> {
         if self.reading.cursor.end().is_none() {
             self.reading.look_again(&mut self.segments[self.place])?;
         } else if self.place + 1 == self.segments.len() {
@@ -284,12 +297,9 @@ impl<'s> LogFiles<'s> {
         }
         self.done = false;
         if self.reading.is_at_unwritten_space()? {
-            return Ok(Polled::NothingNew);
+            return Ok(None);
         }
-        match self.next_step()? {
-            Some(step) => Ok(Polled::Record(self.record(step))),
-            None => Ok(Polled::NothingNew),
-        }
+        self.next_step()
     }
 
     /// Goes to the event `seq`, with the records in front of it that carry its number. Returns whether the log has that

@@ -7,6 +7,7 @@ mod flips;
 mod kernel_rules;
 mod log_commands;
 mod log_crash_matrix;
+mod log_following;
 mod log_reading;
 mod log_rig;
 mod log_writer;
