@@ -374,8 +374,8 @@ impl<'s> LogFiles<'s> {
         Ok(true)
     }
 
-    /// Returns the index of the segment that the next record is looked for in, and where the index's frame starts; no entries
-    /// where it has none, or is not sealed. For a verifier, which compares every entry.
+    /// Returns the index of the segment that the next record is looked for in, and where the index's frame starts; no
+    /// entries where it has none, or is not sealed. For a verifier, which compares every entry.
     ///
     /// # Errors
     ///

@@ -93,7 +93,7 @@ impl Resumed {
             }
             offset += read as u64;
         }
-        // The system may have dropped what it showed when the records were checked, and read from the disk what lies there.
+        // The system may have dropped what it showed when the records were checked, and read again what the disk has.
         if digest.value() != self.unsure_digest {
             return Err(ResumeError::Changed { file: self.name.clone(), offset: self.unsure_offset });
         }

@@ -181,8 +181,8 @@ impl Verification {
 
 /// The times in a segment's index, compared with those of its events on the way.
 ///
-/// Whether an entry leads to its event every reader checks where it meets the index. Whether its time is the greatest up to
-/// there only shows from the segment's beginning.
+/// Whether an entry leads to its event every reader checks where it meets the index. Whether its time is the greatest up
+/// to there only shows from the segment's beginning.
 struct IndexTimes {
     /// Which segment.
     place: usize,
