@@ -5,12 +5,17 @@
 //! `BufWriter` to a file that grows. Only ratios of runs right after each other mean anything on a shared disk, so the
 //! contenders take turns and the median of the ratios is printed.
 //!
+//! Then the same events go through the queue of a writer with a thread of its own, against the same writer on the caller's
+//! thread: how many a second until all of them are sealed, and how long the caller waits for an append at most. A caller
+//! whose event the full queue refuses tries again, and that is part of its wait. Once the events come as fast as the caller
+//! can append them, and once at 100,000 a second, which no disk holds up.
+//!
 //! `cargo bench --bench append`; the folder of the files is the argument, or the system's temporary one.
 
 use std::fs::File;
 use std::hint::black_box;
 use std::io::{BufWriter, Write};
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,7 +23,8 @@ use std::time::{Duration, Instant};
 use crc_fast::crc32_iscsi;
 use drillfold::storage::{DiskStorage, Durability};
 use drillfold::wal::{
-    Digest256, DurabilityPolicy, LogEncoder, LogHeader, LogWriter, RecordType, WriterOptions, encode_event,
+    Digest256, DurabilityPolicy, End, LogEncoder, LogHeader, LogWriter, QueueError, QueuedWriter, RecordType,
+    WriterOptions, encode_event,
 };
 use drillfold_kernel::event::{BookChange, Event, Level};
 use drillfold_kernel::units::{InstrumentId, Price, Qty, TimeMs};
@@ -47,6 +53,12 @@ fn main() {
     let event_count = if is_bench { 1_500 } else { 10 };
     println!("\none sync per event, {event_count} changes of up to 2 levels:");
     compare(&folder, rounds, &events(event_count, 2), 1);
+    let event_count = if is_bench { 1_000_000 } else { 2_000 };
+    println!("\none sync per 1,000 events, {event_count} changes of up to 2 levels, to the sealed file:");
+    compare_queue(&folder, rounds, &events(event_count, 2), Duration::ZERO);
+    let event_count = event_count / 10;
+    println!("\none sync per 1,000 events, {event_count} changes of up to 2 levels at 100,000 a second:");
+    compare_queue(&folder, rounds, &events(event_count, 2), Duration::from_micros(10));
 }
 
 fn events(event_count: usize, level_count: u64) -> Vec<Event> {
@@ -191,13 +203,106 @@ fn plain(path: &Path, _: &[Event], payloads: &[(RecordType, Vec<u8>)], sync_even
     Times { timed: prepared.elapsed(), inclusive: start.elapsed() }
 }
 
-fn log_writer(path: &Path, events: &[Event], sync_events: usize, preallocate_bytes: u64) -> Times {
+/// How many events may wait in the queue.
+const QUEUE_EVENTS: usize = 1 << 16;
+
+/// What a caller saw of its appends.
+struct Waits {
+    total: Duration,
+    /// The wait that one append in 10,000 exceeded, and the longest.
+    rare: Duration,
+    longest: Duration,
+    /// How many appends met a full queue.
+    refused_count: usize,
+}
+
+/// Appends all events with `append`, which tells whether it was refused at first, one every `pace` or as fast as it goes;
+/// then seals with `finish`.
+fn appended<W>(
+    mut writer: W,
+    events: &[Event],
+    pace: Duration,
+    append: impl Fn(&mut W, TimeMs, &Event) -> bool,
+    finish: impl FnOnce(W) -> End,
+) -> Waits {
+    let mut waits = Vec::with_capacity(events.len());
+    let mut refused_count = 0;
+    let start = Instant::now();
+    for (number, event) in events.iter().enumerate() {
+        let mut before = Instant::now();
+        while before - start < pace * number as u32 {
+            before = Instant::now();
+        }
+        refused_count += usize::from(append(&mut writer, at(number), event));
+        waits.push(before.elapsed());
+    }
+    black_box(finish(writer));
+    let total = start.elapsed();
+    waits.sort();
+    let longest = waits[waits.len() - 1];
+    Waits { total, rare: waits[waits.len() - 1 - waits.len() / 10_000], longest, refused_count }
+}
+
+fn compare_queue(folder: &Path, rounds: usize, events: &[Event], pace: Duration) {
+    let capacity = NonZeroUsize::new(QUEUE_EVENTS).expect("it is not 0");
+    let mut turns = [("direct", Vec::new()), ("queued", Vec::new())];
+    for round in 0..rounds {
+        for (place, (_, waits)) in turns.iter_mut().enumerate() {
+            let path = folder.join(format!("drillfold-bench-queue-{}-{round}-{place}.wal", std::process::id()));
+            let writer = created(&path, 1_000, 8 << 20);
+            waits.push(if place == 0 {
+                appended(writer, events, pace, append_directly, |log| log.finish().expect("it is sealed"))
+            } else {
+                let queue = QueuedWriter::start(writer, capacity).expect("threads are there");
+                appended(queue, events, pace, append_to_queue, |queue| queue.close().expect("it is sealed"))
+            });
+            std::fs::remove_file(&path).expect("the file is there");
+        }
+    }
+    for (name, waits) in &turns {
+        let us = |of: fn(&Waits) -> Duration| {
+            let mut times: Vec<Duration> = waits.iter().map(of).collect();
+            median(&mut times).as_secs_f64() * 1e6
+        };
+        let refused_count: usize = waits.iter().map(|waits| waits.refused_count).sum();
+        println!(
+            "{name:8} {:8.1} k events/s; longest wait {:.0} us, all but one in 10,000 up to {:.1} us; {} refused by a full queue",
+            events.len() as f64 / us(|waits| waits.total) * 1e3,
+            us(|waits| waits.longest),
+            us(|waits| waits.rare),
+            refused_count / rounds,
+        );
+    }
+}
+
+fn append_directly(log: &mut LogWriter, at: TimeMs, event: &Event) -> bool {
+    log.event(at, event).expect("it is appended");
+    false
+}
+
+fn append_to_queue(queue: &mut QueuedWriter, at: TimeMs, event: &Event) -> bool {
+    let mut is_refused = false;
+    loop {
+        match queue.try_event(at, event) {
+            Ok(_) => return is_refused,
+            Err(QueueError::Full { .. }) => std::thread::yield_now(),
+            Err(error) => panic!("{error}"),
+        }
+        is_refused = true;
+    }
+}
+
+fn created(path: &Path, sync_events: usize, preallocate_bytes: u64) -> LogWriter {
     let count = NonZeroU32::new(sync_events as u32).expect("it is not 0");
     let options =
         WriterOptions { preallocate_bytes, ..WriterOptions::single_file(DurabilityPolicy::EveryEvents(count)) };
     let storage = Arc::new(DiskStorage::new(Durability::Synced));
+    LogWriter::create(storage, path, &header(), options).expect("the file is new")
+}
+
+fn log_writer(path: &Path, events: &[Event], sync_events: usize, preallocate_bytes: u64) -> Times {
     let start = Instant::now();
-    let mut log = LogWriter::create(storage, path, &header(), options).expect("the file is new");
+    let mut log = created(path, sync_events, preallocate_bytes);
     let prepared = Instant::now();
     for (number, event) in events.iter().enumerate() {
         log.event(at(number), event).expect("it is appended");

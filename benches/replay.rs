@@ -25,7 +25,7 @@ use drillfold::replay::{Folder, Strides, replay_files};
 use drillfold::scenario;
 use drillfold::storage::{DiskStorage, Durability, Storage};
 use drillfold::wal::{
-    Access, Digests, DurabilityPolicy, EventView, FinalRecord, LogFiles, LogReader, LogWriter, ReadOptions, RecordBody,
+    Access, Digests, DurabilityPolicy, EventView, FinalRecord, LogFiles, LogReader, LogRecord, LogWriter, ReadOptions, RecordBody,
     TraceEncoder, WriterOptions,
 };
 use drillfold_kernel::event::{Event, Level};
@@ -70,8 +70,10 @@ fn main() -> Result<(), Box<dyn Error>> {
             while let Some(placed) = files.next_event() {
                 sum = sum.wrapping_add(fold_view(&placed.event.view()?));
             }
-            if files.next_record()?.is_none() {
-                return Ok(sum);
+            match files.next_record()? {
+                None => return Ok(sum),
+                Some(LogRecord { body: RecordBody::Event(raw), .. }) => sum = sum.wrapping_add(fold_view(&raw.view()?)),
+                Some(_) => {}
             }
         }
     };

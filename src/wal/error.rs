@@ -402,6 +402,15 @@ pub enum ResumeError {
         /// Segment by its header.
         found: u32,
     },
+    /// The bytes of records differ from one reading to the next: the disk does not hold what the system showed at first.
+    /// Nothing that was called durable is concerned. Open the log again: it is then read as the disk has it.
+    #[error("{file}: bytes behind byte {offset} changed while they were made durable; open the log again")]
+    Changed {
+        /// The file.
+        file: String,
+        /// Where what was not durable begins, bytes from the file's start.
+        offset: u64,
+    },
     /// The log was read, but nothing could be appended.
     #[error(transparent)]
     Append(#[from] AppendError),

@@ -14,7 +14,7 @@ use super::digest::{Digest128, EventDigest};
 use super::error::{AppendError, ResumeError};
 use super::frame::{FRAME_HEADER_SIZE_BYTES, FrameHeader, encode_frame};
 use super::header::LogHeader;
-use super::log_reader::{LogReader, RecordBody, Tail};
+use super::log_reader::{LogReader, LogRecord, RecordBody, Summary, Tail};
 use super::record::{RecordType, encode_event, event_schema_fingerprint};
 
 /// Events from one index entry to the next, while the index has room.
@@ -46,16 +46,65 @@ pub struct LogEncoder {
     sealed: bool,
 }
 
-/// A log file that was read to its end in order to go on with it.
-pub(super) struct Resumed {
-    /// Goes on behind the last record; refuses everything where the file is sealed.
-    pub(super) encoder: LogEncoder,
-    pub(super) header: LogHeader,
-    pub(super) end: Option<End>,
-    pub(super) tail: Tail,
-    /// Where the file's last batch begins; where its header ends, if it has none. What is before it was durable when
-    /// it was written.
-    pub(super) batch_offset: u64,
+/// What an encoder has to know of the records before it in order to go on behind them.
+#[derive(Debug)]
+pub(super) struct RecordsBefore {
+    first_seq: Seq,
+    at_last: TimeMs,
+    at_max: TimeMs,
+    digest: EventDigest,
+    index: Index,
+    index_offset: u64,
+}
+
+impl RecordsBefore {
+    /// Begins with the file that has this header, of which no record was read.
+    pub(super) fn new(header: &LogHeader) -> Self {
+        Self {
+            first_seq: header.first_seq,
+            at_last: TimeMs(0),
+            at_max: TimeMs(i64::MIN),
+            digest: EventDigest::new(),
+            index: Index::new(),
+            index_offset: 0,
+        }
+    }
+
+    /// Takes the next record of the file.
+    pub(super) fn push(&mut self, record: &LogRecord<'_>) {
+        self.at_last = record.at;
+        match &record.body {
+            RecordBody::Event(event) => {
+                self.at_max = self.at_max.max(record.at);
+                self.digest.push(event.checked_bytes());
+                let entry = IndexEntry { seq: record.seq, at_max: self.at_max, offset: record.offset };
+                self.index.note(record.seq.0 - self.first_seq.0, entry);
+            }
+            RecordBody::Index(_) => self.index_offset = record.offset,
+            RecordBody::Batch { .. } | RecordBody::Mark(_) | RecordBody::End(_) | RecordBody::Unknown(_) => {}
+        }
+    }
+
+    /// Returns the encoder that goes on behind the last record, where the file's reader came to `summary`. It refuses
+    /// everything where the file is sealed.
+    pub(super) fn into_encoder(self, summary: &Summary) -> LogEncoder {
+        let Self { first_seq, at_last, at_max, digest, index, index_offset } = self;
+        LogEncoder {
+            buffer: Vec::new(),
+            payload: Vec::new(),
+            taken_bytes: summary.sound_bytes,
+            first_seq,
+            next_seq: summary.next_seq,
+            durable_seq: summary.durable_seq,
+            mark_count: summary.mark_count,
+            at_last,
+            at_max,
+            digest,
+            index,
+            index_offset,
+            sealed: summary.end.is_some(),
+        }
+    }
 }
 
 impl LogEncoder {
@@ -91,59 +140,22 @@ impl LogEncoder {
     ///
     /// [`ResumeError`], also for a log that is sealed or does not end with a whole record.
     pub fn resume(file: &str, bytes: &[u8]) -> Result<Self, ResumeError> {
-        let resumed = Self::read_to_end(file, bytes)?;
-        if resumed.end.is_some() {
+        let mut reader = LogReader::open(file, bytes)?;
+        let mut before = RecordsBefore::new(reader.header());
+        while let Some(record) = reader.next_record()? {
+            before.push(&record);
+        }
+        let summary = reader.summary();
+        if summary.end.is_some() {
             return Err(ResumeError::Sealed { file: file.to_string() });
         }
-        require_own_schema(file, &resumed.header)?;
-        match resumed.tail {
-            Tail::Clean => Ok(resumed.encoder),
+        require_own_schema(file, reader.header())?;
+        match summary.tail {
+            Tail::Clean => Ok(before.into_encoder(&summary)),
             Tail::Zeroed { offset, bytes } | Tail::Torn { offset, bytes, .. } => {
                 Err(ResumeError::Tail { file: file.to_string(), offset, bytes })
             }
         }
-    }
-
-    /// Reads a log file of any schema and with any tail, sealed or not.
-    pub(super) fn read_to_end(file: &str, bytes: &[u8]) -> Result<Resumed, ResumeError> {
-        let mut reader = LogReader::open(file, bytes)?;
-        let header = reader.header().clone();
-        let mut batch_offset = reader.summary().sound_bytes;
-        let mut index = Index::new();
-        let mut index_offset = 0;
-        let mut digest = EventDigest::new();
-        let (mut at_last, mut at_max) = (TimeMs(0), TimeMs(i64::MIN));
-        while let Some(record) = reader.next_record()? {
-            at_last = record.at;
-            match record.body {
-                RecordBody::Event(event) => {
-                    at_max = at_max.max(record.at);
-                    digest.push(event.checked_bytes());
-                    let entry = IndexEntry { seq: record.seq, at_max, offset: record.offset };
-                    index.note(record.seq.0 - header.first_seq.0, entry);
-                }
-                RecordBody::Batch { .. } => batch_offset = record.offset,
-                RecordBody::Index(_) => index_offset = record.offset,
-                RecordBody::Mark(_) | RecordBody::End(_) | RecordBody::Unknown(_) => {}
-            }
-        }
-        let summary = reader.summary();
-        let encoder = Self {
-            buffer: Vec::new(),
-            payload: Vec::new(),
-            taken_bytes: summary.sound_bytes,
-            first_seq: header.first_seq,
-            next_seq: summary.next_seq,
-            durable_seq: summary.durable_seq,
-            mark_count: summary.mark_count,
-            at_last,
-            at_max,
-            digest,
-            index,
-            index_offset,
-            sealed: summary.end.is_some(),
-        };
-        Ok(Resumed { encoder, header, end: summary.end, tail: summary.tail, batch_offset })
     }
 
     /// Appends an event and returns the number it got.

@@ -81,6 +81,7 @@ pub struct PlacedEvent<'a> {
 /// A log in its files.
 ///
 /// Records come in order, over all segments; each borrows from the reader until the next one is asked for.
+/// `examples/embed_log.rs` shows a log of its own in another program: written, cut off, gone on with, read and followed.
 ///
 /// ```
 /// use std::path::Path;
@@ -154,6 +155,15 @@ struct Reading {
     cursor: Cursor,
     /// Entries of its index, or, where it has none, places noted along the way.
     index: Option<Vec<IndexEntry>>,
+}
+
+/// One file of a log, whichever segment it is, read by position by its only writer.
+#[derive(Debug)]
+pub(super) struct FileReader {
+    segment: Segment,
+    reading: Reading,
+    /// Where the record that was read last begins.
+    record_offset: u64,
 }
 
 /// Events from one noted place to the next in a segment without index.
@@ -260,13 +270,25 @@ impl<'s> LogFiles<'s> {
     }
 
     /// Looks for the next record of a log that may still be written: as [`LogFiles::next_record`], but what looks
-    /// unfinished is not yet there, and a new segment is gone on with. How to wait before asking again is the caller's
-    /// choice.
+    /// unfinished is not yet there, and a new segment is gone on with. What was handed to the storage before the call is
+    /// found. How to wait before asking again is the caller's choice.
+    ///
+    /// A torn tail is waited for in vain: a repair makes another file, which a new reader has to open.
     ///
     /// # Errors
     ///
     /// [`LogFileError`]; among them damage that can't be an unfinished write.
     pub fn poll(&mut self) -> Result<Polled<'_>, LogFileError> {
+        // What is at hand may be older than what the writer did since; a first look that finds nothing drops it.
+        let step = match self.look_for_step()? {
+            Some(step) => Some(step),
+            None => self.look_for_step()?,
+        };
+        Ok(step.map_or(Polled::NothingNew, |step| Polled::Record(self.record(step))))
+    }
+
+    /// Looks once for the next record. Where there is none, the next look is at the file itself.
+    fn look_for_step(&mut self) -> Result<Option<Step>, LogFileError> {
         if self.reading.cursor.end().is_none() {
             self.reading.look_again(&mut self.segments[self.place])?;
         } else if self.place + 1 == self.segments.len() {
@@ -275,12 +297,9 @@ impl<'s> LogFiles<'s> {
         }
         self.done = false;
         if self.reading.is_at_unwritten_space()? {
-            return Ok(Polled::NothingNew);
+            return Ok(None);
         }
-        match self.next_step()? {
-            Some(step) => Ok(Polled::Record(self.record(step))),
-            None => Ok(Polled::NothingNew),
-        }
+        self.next_step()
     }
 
     /// Goes to the event `seq`, with the records in front of it that carry its number. Returns whether the log has that
@@ -353,6 +372,25 @@ impl<'s> LogFiles<'s> {
         }
         self.enter_next()?;
         Ok(true)
+    }
+
+    /// Returns the index of the segment that the next record is looked for in, and where the index's frame starts; no
+    /// entries where it has none, or is not sealed. For a verifier, which compares every entry.
+    ///
+    /// # Errors
+    ///
+    /// [`LogFileError::Storage`].
+    pub(super) fn segment_index(&mut self) -> Result<(u64, Vec<IndexEntry>), LogFileError> {
+        let segment = &self.segments[self.place];
+        Ok(match &segment.end {
+            Some(end) => (end.index_offset, self.reading.read_index(segment, end)?),
+            None => (0, Vec::new()),
+        })
+    }
+
+    /// Returns the place of the segment that the next record is looked for in, among those that were found.
+    pub(super) fn segment_place(&self) -> usize {
+        self.place
     }
 
     /// Checks the frame at the place and goes behind it, into the next segment where this one ends.
@@ -483,18 +521,49 @@ impl<'s> LogFiles<'s> {
     }
 
     fn record(&self, step: Step) -> LogRecord<'_> {
-        match step {
-            Step::Frame { offset, header, size_bytes } => {
-                LogRecord::from_frame(offset, &loaded_frame(&self.reading.bytes, offset, header, size_bytes))
-            }
-            Step::Control { offset, header, record } => LogRecord::from_control(offset, &header, record),
-        }
+        self.reading.record(step)
     }
 
     fn error(&self, fault: ReadFault) -> LogFileError {
-        let (offset, next_seq) = (self.reading.cursor.offset(), self.reading.cursor.next_seq());
-        let file = self.segments[self.place].path.display().to_string();
-        ReadError { file, offset, next_seq, fault }.into()
+        self.reading.error(&self.segments[self.place], fault)
+    }
+}
+
+impl FileReader {
+    /// Opens the file at `path` and reads its header.
+    pub(super) fn open(storage: &dyn Storage, path: &Path) -> Result<Self, LogFileError> {
+        let options = ReadOptions { digests: Digests::Check, access: Access::Positional };
+        let segment = Segment::open(storage, path)?;
+        let reading = Reading::start(storage, &segment, options)?;
+        Ok(Self { record_offset: segment.header_size_bytes, segment, reading })
+    }
+
+    pub(super) fn header(&self) -> &LogHeader {
+        &self.segment.header
+    }
+
+    /// What was read so far.
+    pub(super) fn summary(&self) -> Summary {
+        self.reading.cursor.summary()
+    }
+
+    /// Returns the next record, or `None` at the file's end, torn or not.
+    pub(super) fn next_record(&mut self) -> Result<Option<LogRecord<'_>>, LogFileError> {
+        self.record_offset = self.reading.cursor.offset();
+        match self.reading.step(&mut self.segment) {
+            Ok(Some(step)) => Ok(Some(self.reading.record(step))),
+            Ok(None) => Ok(None),
+            Err(StepError::Read(fault)) => Err(self.reading.error(&self.segment, fault)),
+            Err(StepError::Source(source)) => Err(source.into()),
+        }
+    }
+
+    /// Returns the bytes of the record that was read last, frame and all.
+    pub(super) fn record_bytes(&mut self) -> Result<&[u8], LogFileError> {
+        let size_bytes = usize::try_from(self.reading.cursor.offset() - self.record_offset).unwrap_or(usize::MAX);
+        self.reading.bytes.load(self.record_offset, size_bytes)?;
+        let bytes = self.reading.bytes.loaded(self.record_offset);
+        Ok(&bytes[..size_bytes.min(bytes.len())])
     }
 }
 
@@ -542,6 +611,21 @@ impl Reading {
         step
     }
 
+    /// Returns the record of the step that was made last.
+    fn record(&self, step: Step) -> LogRecord<'_> {
+        match step {
+            Step::Frame { offset, header, size_bytes } => {
+                LogRecord::from_frame(offset, &loaded_frame(&self.bytes, offset, header, size_bytes))
+            }
+            Step::Control { offset, header, record } => LogRecord::from_control(offset, &header, record),
+        }
+    }
+
+    fn error(&self, segment: &Segment, fault: ReadFault) -> LogFileError {
+        let file = segment.path.display().to_string();
+        ReadError { file, offset: self.cursor.offset(), next_seq: self.cursor.next_seq(), fault }.into()
+    }
+
     /// Makes an end that was reached a place to look at again.
     fn look_again(&mut self, segment: &mut Segment) -> Result<(), StorageError> {
         if self.cursor.is_done() {
@@ -571,7 +655,6 @@ impl Reading {
     fn entries(&mut self, segment: &Segment) -> Result<&[IndexEntry], LogFileError> {
         if self.index.is_none() {
             let index = match &segment.end {
-                Some(end) if end.index_offset == 0 => Vec::new(),
                 Some(end) => self.read_index(segment, end)?,
                 None => self.note_places(segment)?,
             };

@@ -34,6 +34,7 @@ use super::header::LogHeader;
 use super::log_encoder::{BATCH_FRAME_SIZE_BYTES, LogEncoder, check_mark, require_own_schema};
 use super::log_reader::Tail;
 use super::record::{RecordType, encode_event, event_schema_fingerprint};
+use super::resume::Resumed;
 use super::segments::{last_segment, segment_path};
 use crate::storage::{AppendFile, Storage, StorageError};
 
@@ -145,7 +146,7 @@ impl LogWriter {
     }
 
     /// Opens the log at `path` to go on behind its last record: in the last file, over its unused zeros, or in a new
-    /// one where the last is sealed. Only the last file is read.
+    /// one where the last is sealed. Only the last file is read, and no more than a part of it is in memory at once.
     ///
     /// Everything found is durable when this returns. What its last writer had not made durable is written again before
     /// it is synced: the sync of that writer may have failed, and bytes that a reader sees need not be on the disk then.
@@ -161,31 +162,26 @@ impl LogWriter {
         let number = last_segment(&*storage, path).map_err(|source| refused(&log_name, source))?;
         let last_path = segment_path(path, number);
         let name = last_path.display().to_string();
-        let bytes = storage.read(&last_path).map_err(|source| refused(&name, source))?;
-        let resumed = LogEncoder::read_to_end(&name, &bytes)?;
-        let (header, encoder) = (resumed.header, resumed.encoder);
-        if header.segment != number {
-            return Err(ResumeError::OtherSegment { file: name, expected: number, found: header.segment });
+        let resumed = Resumed::read(&*storage, &last_path)?;
+        if resumed.header.segment != number {
+            return Err(ResumeError::OtherSegment { file: name, expected: number, found: resumed.header.segment });
         }
-        if resumed.end.is_none() && !encoder.has_index() {
-            require_own_schema(&name, &header)?;
+        if resumed.end.is_none() && !resumed.encoder.has_index() {
+            require_own_schema(&name, &resumed.header)?;
         }
         if let Tail::Torn { offset, bytes, .. } = resumed.tail {
             return Err(ResumeError::Tail { file: name, offset, bytes });
         }
-        let (file, lock) = match number {
+        let (mut file, lock) = match number {
             0 => (first, None),
             _ => (storage.open_append(&last_path).map_err(|source| refused(&name, source))?, Some(first)),
         };
-        // An end is written when all before it is durable; otherwise that is certain only up to the last batch.
-        let unsure_offset = resumed.end.map_or(resumed.batch_offset, |end| end.offset);
-        let place = |offset| usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
-        let unsure = &bytes[place(unsure_offset)..place(encoder.taken_bytes())];
+        resumed.write_again(&*storage, &last_path, &mut *file)?;
+        let Resumed { header, encoder, end, .. } = resumed;
         let has_index = encoder.has_index();
         let segment = Segment { header, encoder, file, name };
         let mut writer = Self::on(storage, path, options, segment, lock);
-        writer.write_again(unsure_offset, unsure)?;
-        match resumed.end {
+        match end {
             Some(end) => writer.begin_segment(end)?,
             // Its last writer was sealing it: nothing but an end may follow an index.
             None if has_index => writer.rotate()?,
@@ -222,12 +218,6 @@ impl LogWriter {
             synced_at,
             failed: false,
         }
-    }
-
-    /// Writes `bytes`, which the file seems to have at `offset`, once more, so that a sync means something.
-    fn write_again(&mut self, offset: u64, bytes: &[u8]) -> Result<(), AppendError> {
-        let written = self.file.write_at(offset, bytes).and_then(|()| self.file.sync());
-        self.settle(written)
     }
 
     /// Begins a batch behind what was found, durable before anything follows: should the file have no other, it alone

@@ -25,6 +25,7 @@
 //! | `record` | the payloads of events, mirrored from the kernel's type, and their schema's fingerprint |
 //! | `log_encoder`, `log_reader` | one file of a log, to bytes and back |
 //! | `log_writer` | the log in its files: segments, batches, durability |
+//! | `resume` | the last file of a log, read in order to go on with it |
 //! | `queued_writer` | the same from a thread of its own |
 //! | `cursor` | which frame may stand where, and how a file may end |
 //! | `log_files` | the log, read from its files |
@@ -51,6 +52,7 @@ mod log_writer;
 mod queued_writer;
 mod record;
 mod repair;
+mod resume;
 mod segments;
 mod statistics;
 mod trace;

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::record::tests::one_of_each_kind;
 use super::*;
-use crate::storage::{DiskStorage, Durability, Storage as _};
+use crate::storage::{DiskStorage, Durability, MemoryStorage, Storage as _};
 
 const FILE: &str = "x.wal";
 
@@ -395,6 +395,43 @@ fn an_index_leads_to_its_events() {
     let expected =
         [1025, 2049].map(|seq| IndexEntry { seq: Seq(seq), at_max: at(seq), offset: (start as u64) + (seq - 1) * 28 });
     assert_eq!(entries, &expected);
+}
+
+/// A search by time would pass over events, so a verifier compares every entry with the events themselves.
+#[test]
+fn a_time_in_an_index_is_that_of_its_events() {
+    let mut log = LogEncoder::new(&header()).unwrap();
+    // The greatest time is seldom that of the event an entry names.
+    let late = |seq: u64| TimeMs(at(seq).0 - if seq % 1024 == 1 { 7_000 } else { 0 });
+    for seq in 1..=3000 {
+        log.event(late(seq), &Event::LoopTicked).unwrap();
+    }
+    let index_offset = log.end().unwrap().index_offset;
+    let bytes = log.take_pending();
+    let place = index_offset as usize;
+    let index = decode_frame(&bytes[place..]).unwrap();
+    let verified = |change: i64| {
+        let mut payload = index.payload.to_vec();
+        let at_max = i64::from_le_bytes(payload[32..40].try_into().unwrap());
+        assert_eq!(at_max, at(2048).0);
+        payload[32..40].copy_from_slice(&(at_max + change).to_le_bytes());
+        let (mut log, mut frame) = (bytes[..place].to_vec(), Vec::new());
+        encode_frame(&index.header, &payload, &mut frame).unwrap();
+        log.extend_from_slice(&frame);
+        log.extend_from_slice(&bytes[log.len()..]);
+        let memory = MemoryStorage::new();
+        memory.replace(Path::new(FILE), &log).unwrap();
+        let [mapped, positional] = [Access::Mapped, Access::Positional]
+            .map(|access| verify_log(&memory, Path::new(FILE), access).unwrap().findings);
+        assert_eq!(mapped, positional);
+        mapped
+    };
+    assert_eq!(verified(0), []);
+    for change in [-1, 1] {
+        let [finding] = &verified(change)[..] else { panic!("one entry is wrong") };
+        assert_eq!((finding.kind, finding.offset, finding.seq), (FindingKind::Corruption, index_offset, Seq(2049)));
+        assert!(finding.message.contains("greatest time"), "{}", finding.message);
+    }
 }
 
 #[test]

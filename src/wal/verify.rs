@@ -6,8 +6,9 @@
 use std::path::{Path, PathBuf};
 
 use drillfold_kernel::event::Event;
-use drillfold_kernel::units::Seq;
+use drillfold_kernel::units::{Seq, TimeMs};
 
+use super::control::IndexEntry;
 use super::cursor::Digests;
 use super::error::{HeaderError, HeaderFault, LogFileError, ReadFault};
 use super::log_files::{Access, LogFiles, ReadOptions, SegmentSummary};
@@ -132,6 +133,7 @@ impl Verification {
     fn verify_segments(&mut self, files: &mut LogFiles<'_>) -> Option<LogFileError> {
         let mut event = Event::LoopTicked;
         let mut decoded_schema = None;
+        let mut times = None;
         loop {
             let schema = files.segment_header().event_schema;
             let decodes = match decoded_schema {
@@ -139,19 +141,27 @@ impl Verification {
                 Some(_) | None => is_known_event_schema(schema),
             };
             decoded_schema = Some((schema, decodes));
-            let fault = match files.next_record() {
-                Ok(Some(LogRecord { offset, seq, body: RecordBody::Event(raw), .. })) => {
+            let (offset, seq, at, fault) = match files.next_record() {
+                Ok(Some(LogRecord { offset, seq, at, body: RecordBody::Event(raw) })) => {
                     self.not_decoded_count += u64::from(!decodes);
                     let fault = if decodes { raw.decode_into(&mut event).err() } else { None };
-                    fault.map(|fault| (offset, seq, fault.to_string()))
+                    (offset, seq, at, fault)
                 }
-                Ok(Some(_)) => None,
+                Ok(Some(_)) => continue,
                 Ok(None) => return None,
                 Err(error) => return Some(error),
             };
-            if let Some((offset, seq, message)) = fault {
-                let file = files.segment_path().display().to_string();
+            if let Some(fault) = fault {
+                let (file, message) = (files.segment_path().display().to_string(), fault.to_string());
                 self.push(Finding { kind: FindingKind::Payload, file, offset, seq, message });
+            }
+            let times = match IndexTimes::of(files, times.take()) {
+                Ok(found) => times.insert(found),
+                Err(error) => return Some(error),
+            };
+            if let Some(message) = times.misfit(seq, at) {
+                let (file, offset) = (files.segment_path().display().to_string(), times.offset);
+                self.push(Finding { kind: FindingKind::Corruption, file, offset, seq, message });
             }
         }
     }
@@ -166,6 +176,42 @@ impl Verification {
         if self.findings.len() < FINDING_COUNT_MAX {
             self.findings.push(finding);
         }
+    }
+}
+
+/// The times in a segment's index, compared with those of its events on the way.
+///
+/// Whether an entry leads to its event every reader checks where it meets the index. Whether its time is the greatest up
+/// to there only shows from the segment's beginning.
+struct IndexTimes {
+    /// Which segment.
+    place: usize,
+    /// Where the index's frame starts, bytes from the file's start.
+    offset: u64,
+    /// The entries that lie ahead, the next one last.
+    ahead: Vec<IndexEntry>,
+    at_max: TimeMs,
+}
+
+impl IndexTimes {
+    /// Returns `times` if they are of the segment that `files` reads, otherwise those of that segment.
+    fn of(files: &mut LogFiles<'_>, times: Option<Self>) -> Result<Self, LogFileError> {
+        let place = files.segment_place();
+        if let Some(times) = times.filter(|times| times.place == place) {
+            return Ok(times);
+        }
+        let (offset, mut ahead) = files.segment_index()?;
+        ahead.reverse();
+        Ok(Self { place, offset, ahead, at_max: TimeMs(i64::MIN) })
+    }
+
+    /// Takes the next event of the segment, and says what is wrong with the entry that names it.
+    fn misfit(&mut self, seq: Seq, at: TimeMs) -> Option<String> {
+        self.at_max = self.at_max.max(at);
+        let entry = self.ahead.pop_if(|entry| entry.seq <= seq)?;
+        let (expected, found) = (self.at_max.0, entry.at_max.0);
+        (entry.seq == seq && entry.at_max != self.at_max)
+            .then(|| format!("the index has {found} as the greatest time up to event {}, it is {expected}", seq.0))
     }
 }
 

@@ -1,12 +1,14 @@
 //! Logs in their files: segments, seeking, following, events looked at where they lie.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use drillfold::{
     storage::{DiskStorage, Durability, MemoryStorage, Storage},
     wal::{
-        Access, AtCorruption, Digests, EventView, HeaderFault, LogEncoder, LogFileError, LogFiles, LogReader, Polled,
-        ReadFault, ReadOptions, RecordBody, Tail, repair_log, segment_path, verify_log,
+        Access, AtCorruption, Digests, DurabilityPolicy, EventView, HeaderFault, LogEncoder, LogFileError, LogFiles,
+        LogReader, LogWriter, Polled, ReadFault, ReadOptions, RecordBody, Tail, WriterOptions, repair_log,
+        segment_path, verify_log,
     },
 };
 use drillfold_kernel::{
@@ -270,6 +272,27 @@ fn a_log_can_be_followed_from_segment_to_segment() {
         }
     }
     assert_eq!(seen, (1..=120).collect::<Vec<u64>>());
+}
+
+#[test]
+fn a_look_finds_whatever_was_written_before_it() {
+    let log = Path::new("x.wal");
+    for (segment_size_bytes, preallocate_bytes) in [(u64::MAX, 0), (u64::MAX, 500), (900, 0), (900, 900)] {
+        let memory = MemoryStorage::new();
+        let policy = DurabilityPolicy::EveryEvent;
+        let small = WriterOptions { segment_size_bytes, preallocate_bytes, ..WriterOptions::single_file(policy) };
+        let mut writer = LogWriter::create(Arc::new(memory.clone()), log, &header(), small).expect("nothing is there");
+        let mut files = LogFiles::open(&memory, log, options(Access::Mapped)).expect("it opens");
+        for seq in 1..=100 {
+            writer.event(at(seq), &event(seq)).expect("memory takes it");
+            // The reader never comes to rest in between, so what it has at hand is older than the event.
+            while match files.poll().expect("it is sound") {
+                Polled::Record(record) => !matches!(record.body, RecordBody::Event(_)),
+                Polled::NothingNew => panic!("{segment_size_bytes}, {preallocate_bytes}: event {seq} is durable"),
+            } {}
+            assert_eq!(files.next_seq(), Seq(seq + 1));
+        }
+    }
 }
 
 #[test]

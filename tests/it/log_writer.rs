@@ -29,17 +29,18 @@ use drillfold_kernel::{
 use crate::rig::{book, healthy_boot, ticker};
 
 /// Names the log for the child.
-const LOG: &str = "DRILLFOLD_TEST_LOG_TO_APPEND_TO";
+pub const LOG: &str = "DRILLFOLD_TEST_LOG_TO_APPEND_TO";
 
 /// How often the child is killed.
 const KILLS: u64 = 200;
 
-fn at(seq: u64) -> TimeMs {
+/// When the event with that number happened.
+pub fn at(seq: u64) -> TimeMs {
     TimeMs(1_600_000_000_000 + seq.cast_signed() * 10)
 }
 
 /// The event with the number `seq` in every run: a boot, then books and tickers and ticks.
-fn event(seq: u64) -> Event {
+pub fn event(seq: u64) -> Event {
     let instrument = InstrumentId((seq % 3) as u16);
     match seq {
         1 => Event::Booted(Box::new(healthy_boot(at(1)))),
@@ -53,7 +54,8 @@ fn event(seq: u64) -> Event {
     }
 }
 
-fn options(round: u64) -> WriterOptions {
+/// The options of a round: policies and preallocations take turns.
+pub fn options(round: u64) -> WriterOptions {
     let count = NonZeroU32::new(5).expect("it is not 0");
     let durability = [
         DurabilityPolicy::EveryEvent,
@@ -100,7 +102,7 @@ fn the_child_appends_until_it_is_killed() {
 
 /// Reads all events of the log behind the first `skipped`, and checks that they are those that were appended; returns
 /// how many the log has. A torn tail is cut off, as a repair does.
-fn check_log(log: &Path, skipped: u64) -> u64 {
+pub fn check_log(log: &Path, skipped: u64) -> u64 {
     let (disk, mut last) = (disk(), 0);
     for segment in 0.. {
         let path = segment_path(log, segment);

@@ -10,9 +10,15 @@ mod inspect_commands;
 mod kernel_rules;
 mod log_commands;
 mod log_crash_matrix;
+mod log_following;
 mod log_reading;
 mod log_rig;
 mod log_writer;
+#[cfg(target_os = "linux")]
+#[path = "../../benches/support/market_data.rs"]
+mod market_data;
+#[cfg(target_os = "linux")]
+mod memory;
 mod planted;
 mod project;
 mod prop_sequences;

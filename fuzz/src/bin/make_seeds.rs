@@ -1,5 +1,5 @@
-//! Writes the inputs that fuzzing starts from into `corpus/read_log` and `corpus/repair_log`: small logs, sealed and not,
-//! with batches, marks and an index, each once with its checksums kept and once with them put right after each mutation.
+//! Writes the inputs that fuzzing starts from into `corpus/`, a folder a target: small logs, sealed and not, with batches,
+//! marks and an index, each once with its checksums kept and once with them put right after each mutation.
 
 use std::{fs, path::Path};
 
@@ -15,7 +15,7 @@ fn main() -> std::io::Result<()> {
     let format = fs::read("../wal-logs/format_v1_every_kind.wal")?;
     let mut seeds = vec![with_index(), with_zeros()];
     seeds.extend((0..4).map(|part| part_of(&format, part)));
-    for target in ["read_log", "repair_log"] {
+    for target in ["read_log", "repair_log", "resume_log"] {
         let folder = Path::new("corpus").join(target);
         fs::create_dir_all(&folder)?;
         for (number, seed) in seeds.iter().enumerate() {

@@ -566,8 +566,7 @@ fn a_file_with_an_index_is_sealed_in_steps_too() {
             let after = disk.crash(seed);
             check_promise(&after, &run);
             repair(&after);
-            let bytes = after.read(path()).unwrap();
-            let resumed = LogEncoder::read_to_end(FILE, &bytes).unwrap();
+            let resumed = Resumed::read(&after, path()).unwrap();
             was_half_sealed |= resumed.encoder.has_index() && resumed.end.is_none();
             let log = LogWriter::resume(Arc::new(after.clone()), path(), whole.clone()).unwrap();
             let mut run = Run { given: run.given.clone(), ..Run::default() };
