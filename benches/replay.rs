@@ -25,8 +25,8 @@ use drillfold::replay::{Folder, Strides, replay_files};
 use drillfold::scenario;
 use drillfold::storage::{DiskStorage, Durability, Storage};
 use drillfold::wal::{
-    Access, Digests, DurabilityPolicy, EventView, FinalRecord, LogFiles, LogReader, LogRecord, LogWriter, ReadOptions, RecordBody,
-    TraceEncoder, WriterOptions,
+    Access, Digests, DurabilityPolicy, EventView, FinalRecord, LogFiles, LogReader, LogRecord, LogWriter, ReadOptions,
+    RecordBody, TraceEncoder, WriterOptions,
 };
 use drillfold_kernel::event::{Event, Level};
 use drillfold_kernel::units::{Seq, TimeMs};

@@ -10,14 +10,28 @@ use drillfold_kernel::units::{InstrumentId, NANO, Price, Qty};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
-/// Changes of one level and of more, of which the benchmark makes two.
-const CHANGES_OF_ONE: u32 = 49;
-const CHANGES: u32 = 177;
+/// What happens to a level.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    New,
+    Gone,
+    Changed,
+}
 
-/// Levels that were new, went, and changed.
-const NEW: u32 = 138;
-const GONE: u32 = 138;
-const CHANGED: u32 = 29;
+use Kind::{Changed, Gone, New};
+
+/// What a change does to levels of one side, and how often each was seen. No change concerned both sides.
+const SHAPES: [(u32, &[Kind]); 9] = [
+    (22, &[New]),
+    (20, &[Gone]),
+    (7, &[Changed]),
+    (56, &[New, Gone]),
+    (50, &[Gone, New]),
+    (8, &[New, Changed]),
+    (11, &[Gone, Changed]),
+    (2, &[Changed, New]),
+    (1, &[Changed, Gone]),
+];
 
 /// Changed levels by how many levels of their side were better.
 const BY_RANK: [u32; 8] = [99, 45, 62, 22, 2, 45, 26, 4];
@@ -51,25 +65,25 @@ impl Feed {
     pub fn fill(&mut self, change: &mut BookChange) -> u64 {
         change.bids.clear();
         change.asks.clear();
-        let count = if self.random.next_u32() % CHANGES < CHANGES_OF_ONE { 1 } else { 2 };
-        for _ in 0..count {
-            let of_bids = self.random.next_u32().is_multiple_of(2);
-            let level = self.level(change.instrument, of_bids);
+        let of_bids = self.random.next_u32().is_multiple_of(2);
+        let shape = SHAPES[self.drawn(&SHAPES.map(|(share, _)| share))].1;
+        for kind in shape {
+            let level = self.level(*kind, change.instrument, of_bids);
             if of_bids { &mut change.bids } else { &mut change.asks }.push(level);
         }
-        count
+        shape.len() as u64
     }
 
-    fn level(&mut self, instrument: InstrumentId, of_bids: bool) -> Level {
+    fn level(&mut self, kind: Kind, instrument: InstrumentId, of_bids: bool) -> Level {
         let qty = i64::from(self.random.next_u32() % 50 + 1) * 10;
-        let (kind, rank) = (self.random.next_u32() % (NEW + GONE + CHANGED), self.rank());
+        let rank = self.drawn(&BY_RANK);
         let book = self.book(instrument, of_bids);
         let rank = rank.min(book.len() - 1);
         let is_full = book.len() == DEPTH_MAX;
         let is_thin = book.len() == DEPTH_MIN;
-        let (away, qty) = if kind < CHANGED {
+        let (away, qty) = if kind == Changed {
             (book[rank], qty)
-        } else if is_full || (kind < CHANGED + GONE && !is_thin) {
+        } else if is_full || (kind == Gone && !is_thin) {
             (book.remove(rank), 0)
         } else {
             (insert_behind(book, rank), qty)
@@ -81,9 +95,10 @@ impl Feed {
         self.books.entry((instrument, of_bids)).or_insert_with(|| (1..=DEPTH_MIN as i64).collect())
     }
 
-    fn rank(&mut self) -> usize {
-        let mut left = self.random.next_u32() % BY_RANK.iter().sum::<u32>();
-        BY_RANK.iter().position(|share| left.checked_sub(*share).inspect(|rest| left = *rest).is_none()).unwrap_or(0)
+    /// Draws a place by shares.
+    fn drawn(&mut self, shares: &[u32]) -> usize {
+        let mut left = self.random.next_u32() % shares.iter().sum::<u32>();
+        shares.iter().position(|share| left.checked_sub(*share).inspect(|rest| left = *rest).is_none()).unwrap_or(0)
     }
 }
 

@@ -77,6 +77,8 @@ pub struct Folder {
     strides: Strides,
     effects: Vec<Effect>,
     quiet: Option<Quiet>,
+    /// True where the last event left what `quiet` has.
+    was_quiet: bool,
     /// What was done at each event since the last checkpoint, and between the two before.
     behaviours: Vec<Stretch>,
     closed_behaviours: Vec<Stretch>,
@@ -101,6 +103,7 @@ impl Folder {
             strides,
             effects: Vec::new(),
             quiet: None,
+            was_quiet: false,
             behaviours: Vec::new(),
             closed_behaviours: Vec::new(),
             seq,
@@ -124,7 +127,10 @@ impl Folder {
             && quiet.mode == mode
             && quiet.reasons == reasons
         {
-            self.chain.push(&quiet.bytes);
+            if !(self.was_quiet && self.chain.push_again()) {
+                self.chain.push(&quiet.bytes);
+            }
+            self.was_quiet = true;
             extend(&mut self.behaviours, quiet.digest);
             return Ok(());
         }
@@ -134,6 +140,7 @@ impl Folder {
         self.chain.push(&bytes);
         let digest = xxh3_64(&bytes);
         extend(&mut self.behaviours, digest);
+        self.was_quiet = is_quiet;
         if is_quiet {
             self.quiet = Some(Quiet { mode, reasons, bytes, digest });
         }
