@@ -211,13 +211,21 @@ fn place(beginning: &Beginning) -> String {
 }
 
 fn sides(beginning: &Beginning, out: &mut dyn Write) -> io::Result<()> {
-    for (side, look) in [("left", &beginning.left), ("right", &beginning.right)] {
+    let sides = [("left", &beginning.left), ("right", &beginning.right)];
+    for (place, (side, look)) in sides.iter().enumerate() {
         let Some(look) = look else { continue };
         let lists = [("reasons", &look.reasons), ("latch", &look.codes)];
         let lists = lists.iter().filter(|(_, items)| !items.is_empty());
         let lists: String = lists.map(|(name, items)| format!("  {name} {}", items.join(","))).collect();
         writeln!(out, "  {side:5}  {}{lists}", look.mode)?;
-        for effect in &look.effects {
+        // What both did in the same order says nothing about the difference.
+        let (_, other) = sides[1 - place];
+        let others = other.as_ref().map(|other| other.effects.as_slice()).unwrap_or_default();
+        let same = look.effects.iter().zip(others).take_while(|(own, other)| own == other).count();
+        if same > 0 {
+            writeln!(out, "         -> {same} effects that are the same")?;
+        }
+        for effect in &look.effects[same..] {
             writeln!(out, "         -> {}", clipped(&effect.to_string()))?;
         }
     }

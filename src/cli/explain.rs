@@ -13,7 +13,7 @@ use super::{
     project::Project,
 };
 use crate::{
-    inspect::{Clearing, EventAt, Explanation, MarkAt, Root, explain},
+    inspect::{Clearing, EventAt, Explanation, MarkAt, Need, Root, explain},
     replay::Place,
     text::time::moment,
     wal::Digests,
@@ -107,6 +107,7 @@ fn text(found: &Explanation, out: &mut dyn Write) -> io::Result<()> {
         if found.codes.is_empty() || !reason.roots.iter().any(|root| matches!(root, Root::Code { .. })) {
             clears(&reason.clears, out)?;
         }
+        needs(&reason.needs, out)?;
     }
     for code in &found.codes {
         writeln!(out, "\n{}", code.code)?;
@@ -115,8 +116,7 @@ fn text(found: &Explanation, out: &mut dyn Write) -> io::Result<()> {
             writeln!(out, "  renewed by {}", event(&code.renewed))?;
         }
         clears(&code.clears, out)?;
-        let missing = if code.condition_holds { "its condition holds" } else { "its condition does not hold yet" };
-        writeln!(out, "  {missing}; a run of reconciliation begun at event {} or later clears it", code.renewed.seq)?;
+        needs(&code.needs, out)?;
     }
     if !found.refused.is_empty() {
         writeln!(out, "\nrefused since")?;
@@ -127,6 +127,14 @@ fn text(found: &Explanation, out: &mut dyn Write) -> io::Result<()> {
                 refused.count, refused.code, refused.first_seq, refused.last_seq
             )?;
         }
+    }
+    Ok(())
+}
+
+fn needs(needs: &[Need], out: &mut dyn Write) -> io::Result<()> {
+    for need in needs {
+        let mark = if need.holds { "ok     " } else { "missing" };
+        writeln!(out, "    {mark}  {}: {}, needed {}", need.what, need.current, need.target)?;
     }
     Ok(())
 }

@@ -16,7 +16,10 @@ use drillfold_kernel::{
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::describe::describe;
+use super::{
+    describe::describe,
+    needs::{Need, needs_of_cause, needs_of_code, needs_of_reason},
+};
 use crate::{
     contract::{document::document, owner_view},
     replay::{Images, Place, ReplayError, Strides, Walk, fold_to},
@@ -114,6 +117,8 @@ pub struct ReasonExplained {
     pub roots: Vec<Root>,
     /// What clears it; for the latch that is what clears its codes.
     pub clears: Clearing,
+    /// What it still waits for, beside its codes.
+    pub needs: Vec<Need>,
 }
 
 /// A code of the latch that is set.
@@ -129,6 +134,8 @@ pub struct CodeExplained {
     pub condition_holds: bool,
     /// What clears it.
     pub clears: Clearing,
+    /// What it still waits for.
+    pub needs: Vec<Need>,
 }
 
 /// Intents refused with one code since the mode became what it is.
@@ -212,6 +219,7 @@ pub fn explain(files: &mut LogFiles<'_>, images: Option<Images<'_>>, place: Plac
                 renewed,
                 condition_holds: kernel.code_may_clear(code),
                 clears: clearing(&owner_view::unblock_of_code(code, keys)),
+                needs: needs_of_code(kernel, code, at),
             });
         }
     }
@@ -223,6 +231,7 @@ pub fn explain(files: &mut LogFiles<'_>, images: Option<Images<'_>>, place: Plac
             roots: roots(reason, &since, kernel, &past),
             since,
             clears: clearing(&owner_view::unblock_of_reason(reason, keys)),
+            needs: needs(reason, kernel, at),
         });
     }
     explanation.trigger = trigger_of(&explanation, &past.marks);
@@ -238,13 +247,43 @@ fn trigger_of(explanation: &Explanation, marks: &[MarkAt]) -> Option<MarkAt> {
     before().find(|mark| mark.kind == MarkKind::Trigger.name()).or_else(|| before().next()).cloned()
 }
 
+/// Returns what a reason waits for, that of its causes included.
+fn needs(reason: ModeReason, kernel: &Kernel, now: TimeMs) -> Vec<Need> {
+    let of_causes = kernel
+        .active_causes()
+        .filter(|(cause, _)| reason_of(*cause) == reason)
+        .flat_map(|(cause, _)| needs_of_cause(kernel, cause, now));
+    needs_of_reason(kernel, reason, now).into_iter().chain(of_causes).collect()
+}
+
+/// Returns the reason that a cause of the risk state gives.
+fn reason_of(cause: Cause) -> ModeReason {
+    match cause {
+        Cause::OperatorKill | Cause::LedgerDamaged => ModeReason::KillRiskstateKill,
+        Cause::Maintenance => ModeReason::ReduceonlyRiskstateMaintenance,
+        Cause::GroupContainment
+        | Cause::LedgerBackPressure
+        | Cause::SessionEnded
+        | Cause::RateLimited
+        | Cause::LimitsFetch
+        | Cause::DiskHigh
+        | Cause::ClockDrift
+        | Cause::Label
+        | Cause::MetadataStale
+        | Cause::FeeModel
+        | Cause::OutputQueue
+        | Cause::GroupLock
+        | Cause::LimitMissing => ModeReason::ReduceonlyRiskstateDegraded,
+    }
+}
+
 /// Returns what a reason comes from: the latch from its codes, the risk state from its causes, any other from the event at
 /// which its own condition became true.
 fn roots(reason: ModeReason, since: &EventAt, kernel: &Kernel, past: &Past) -> Vec<Root> {
-    let of_causes = |wanted: &dyn Fn(Cause) -> bool| -> Vec<Root> {
+    let of_causes = || -> Vec<Root> {
         kernel
             .active_causes()
-            .filter(|(cause, _)| wanted(*cause))
+            .filter(|(cause, _)| reason_of(*cause) == reason)
             .filter_map(|(cause, stamp)| Some(Root::Cause { cause: format!("{cause:?}"), since: past.event(stamp)? }))
             .collect()
     };
@@ -257,10 +296,7 @@ fn roots(reason: ModeReason, since: &EventAt, kernel: &Kernel, past: &Past) -> V
                 Some(Root::Code { code: code.token(), raised })
             })
             .collect(),
-        ModeReason::KillRiskstateKill => of_causes(&|cause| cause.index() <= Cause::LedgerDamaged.index()),
-        ModeReason::ReduceonlyRiskstateMaintenance => of_causes(&|cause| cause == Cause::Maintenance),
-        ModeReason::ReduceonlyRiskstateDegraded => of_causes(&|cause| cause.index() > Cause::Maintenance.index()),
-        _ => Vec::new(),
+        _ => of_causes(),
     };
     if found.is_empty() { vec![Root::Event { since: since.clone() }] } else { found }
 }

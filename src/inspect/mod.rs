@@ -12,6 +12,7 @@ mod explain;
 mod heavy;
 mod log_diff;
 mod look;
+mod needs;
 mod predicate;
 mod timeline;
 
@@ -24,5 +25,6 @@ pub use explain::{Clearing, CodeExplained, EventAt, Explanation, MarkAt, ReasonE
 pub use heavy::{Heavy, Loss, Shadow, replay_heavily, state_differences, state_document};
 pub use log_diff::{EffectPair, EventPair, LogDiff, LogDifference, LoggedEvent, StatusPair, diff_logs};
 pub use look::{Look, StateAt, WRITTEN_WITHIN_EVENTS, Written, looks, state_at};
+pub use needs::{Need, needs_of_cause, needs_of_code, needs_of_reason};
 pub use predicate::{Holding, Named, Neighbour, first_holding};
 pub use timeline::{Line, Standing, timeline};

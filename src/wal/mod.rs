@@ -86,7 +86,7 @@ pub use segments::segment_path;
 pub use statistics::{KindCount, Statistics, log_statistics};
 pub use trace::{
     Checkpoint, FinalRecord, StateImage, TRACE_FORMAT_VERSION, TRACE_MAGIC, Trace, TraceEncoder, TraceHeader,
-    TraceWriter, state_hash,
+    state_hash,
 };
 pub use verify::{FINDING_COUNT_MAX, Finding, FindingKind, Verification, verify_log};
 

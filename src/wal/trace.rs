@@ -31,7 +31,6 @@
 //! Source: specs/log-format.md, section Trace.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 
 use drillfold_kernel::units::{Seq, TimeMs};
 
@@ -43,7 +42,6 @@ use super::fields::Fields;
 use super::frame::{Found, Frame, FrameHeader, decode_frame, encode_frame, find_frame};
 use super::header::{LogHeader, open_header, seal_header, text_length};
 use super::log_reader::Tail;
-use crate::storage::{AppendFile, Storage};
 
 /// The first bytes of a trace.
 pub const TRACE_MAGIC: [u8; 8] = *b"\x93dftrc\r\n";
@@ -404,80 +402,6 @@ impl TraceEncoder {
     }
 }
 
-/// Writes a trace into a file. What can be rebuilt from its log needs no sync: a torn one is thrown away.
-#[derive(Debug)]
-pub struct TraceWriter {
-    encoder: TraceEncoder,
-    file: Box<dyn AppendFile>,
-    name: String,
-    failed: bool,
-}
-
-impl TraceWriter {
-    /// Creates a trace at `path`, where nothing may be.
-    ///
-    /// # Errors
-    ///
-    /// [`AppendError::Storage`]; those of [`TraceHeader::encode`], before any file is created.
-    pub fn create(storage: &dyn Storage, path: &Path, header: &TraceHeader) -> Result<Self, AppendError> {
-        let encoder = TraceEncoder::new(header)?;
-        let name = path.display().to_string();
-        let file = storage.create_new(path).map_err(|source| AppendError::Storage { file: name.clone(), source })?;
-        let mut writer = Self { encoder, file, name, failed: false };
-        writer.flush()?;
-        Ok(writer)
-    }
-
-    /// Appends a checkpoint.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`TraceEncoder::checkpoint`], [`AppendError::Storage`], [`AppendError::Failed`].
-    pub fn checkpoint(&mut self, checkpoint: &Checkpoint) -> Result<(), AppendError> {
-        self.require_sound()?;
-        self.encoder.checkpoint(checkpoint)?;
-        self.flush()
-    }
-
-    /// Appends a state image.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`TraceEncoder::image`], [`AppendError::Storage`], [`AppendError::Failed`].
-    pub fn image(&mut self, image: &StateImage<'_>) -> Result<(), AppendError> {
-        self.require_sound()?;
-        self.encoder.image(image)?;
-        self.flush()
-    }
-
-    /// Appends the last record, puts all on durable media and lets go of the file.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`TraceEncoder::finish`], [`AppendError::Storage`], [`AppendError::Failed`].
-    pub fn finish(mut self, last: &FinalRecord) -> Result<(), AppendError> {
-        self.require_sound()?;
-        self.encoder.finish(last)?;
-        self.flush()?;
-        self.file.sync().map_err(|source| AppendError::Storage { file: self.name.clone(), source })
-    }
-
-    fn flush(&mut self) -> Result<(), AppendError> {
-        let bytes = self.encoder.take_pending();
-        self.file.append(&bytes).map_err(|source| {
-            self.failed = true;
-            AppendError::Storage { file: self.name.clone(), source }
-        })
-    }
-
-    fn require_sound(&self) -> Result<(), AppendError> {
-        if self.failed {
-            return Err(AppendError::Failed { file: self.name.clone() });
-        }
-        Ok(())
-    }
-}
-
 /// A trace read from its bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trace<'a> {
@@ -617,7 +541,6 @@ fn judge_tail(rest: &[u8], offset: u64, reached: Seq, fault: FrameFault) -> Resu
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::storage::{FaultBudget, FaultyStorage, MemoryStorage};
 
     const COMPONENTS: [&str; 7] = ["feeds", "orders", "ledger", "groups", "session", "latch", "monitors"];
 
@@ -787,27 +710,5 @@ mod tests {
         }
         let refused = Trace::read("x.wal", &log.encode().unwrap()).unwrap_err().to_string();
         assert!(refused.contains("not a trace"), "{refused}");
-    }
-
-    #[test]
-    fn a_file_gets_the_encoders_bytes_and_a_failure_is_for_good() {
-        let memory = MemoryStorage::new();
-        let path = Path::new("x.trace");
-        let write = |storage: &dyn Storage| -> Result<(), AppendError> {
-            let mut trace = TraceWriter::create(storage, path, &header())?;
-            trace.image(&StateImage { seq: Seq(0), at: TimeMs(0), bytes: b"first" })?;
-            trace.checkpoint(&checkpoint(16))?;
-            trace.checkpoint(&checkpoint(32))?;
-            trace.image(&StateImage { seq: Seq(32), at: TimeMs(3200), bytes: b"second" })?;
-            trace.finish(&last())
-        };
-        write(&memory).unwrap();
-        assert_eq!(memory.read(path).unwrap(), encoded());
-
-        let budget = FaultBudget { bytes: Some(300), syncs: None };
-        let faulty = FaultyStorage::new(MemoryStorage::new(), budget);
-        let mut trace = TraceWriter::create(&faulty, path, &header()).unwrap();
-        assert!(matches!(trace.checkpoint(&checkpoint(16)), Err(AppendError::Storage { .. })));
-        assert!(matches!(trace.checkpoint(&checkpoint(32)), Err(AppendError::Failed { .. })));
     }
 }

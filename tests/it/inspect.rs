@@ -5,8 +5,8 @@ use std::path::Path;
 use drillfold::{
     contract::document::document,
     inspect::{
-        Line, OwnRun, RecordedRun, Root, Standing, diff_logs, explain, first_holding, looks, part_runs, replay_heavily,
-        state_at, timeline,
+        Line, OwnRun, RecordedRun, Root, Standing, diff_logs, explain, first_holding, looks, needs_of_code, part_runs,
+        replay_heavily, state_at, timeline,
     },
     judge::{facts::parse_condition, run::Outcome},
     replay::{Images, Place, ReplayError, Strides, TraceLogError, Walk, fold_to, replay, trace_log},
@@ -146,6 +146,36 @@ fn an_explanation_names_the_trigger_that_the_scenario_marks() {
             assert!(latched || found.mode == TradingMode::Kill.token(), "{name}: {}", code.code);
         }
     });
+}
+
+/// A code is cleared at the first event after which all that it waited for holds, and not while anything is missing.
+#[test]
+fn what_a_code_waits_for_is_what_clears_it() {
+    let cleared = in_parallel(base_runs(), |of| {
+        let storage = stored(&of.outcome.recorded.log);
+        let mut files = open(&storage);
+        let mut walk = Walk::before(&mut files, None, Seq(0), Strides::DRILL).unwrap();
+        let mut cleared = 0;
+        let mut codes = Vec::new();
+        while let Some((seq, at, _)) = walk.next().unwrap() {
+            let kernel = walk.folder().kernel();
+            let now: Vec<_> = kernel.latch.codes().collect();
+            for code in &now {
+                let needs = needs_of_code(kernel, *code, at);
+                // All but the run of reconciliation is the code's own condition.
+                let own = needs.iter().rev().skip(1).all(|need| need.holds);
+                assert_eq!(own, kernel.code_may_clear(*code), "{}: {code:?} at {seq:?}: {needs:?}", of.name());
+            }
+            for code in codes.iter().filter(|code| !now.contains(code)) {
+                let needs = needs_of_code(kernel, *code, at);
+                assert!(!kernel.core.up || needs.iter().all(|need| need.holds), "{}: {needs:?}", of.name());
+                cleared += 1;
+            }
+            codes = now;
+        }
+        cleared
+    });
+    assert!(cleared.iter().filter(|count| **count > 0).count() >= 5, "{cleared:?}");
 }
 
 #[test]
