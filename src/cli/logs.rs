@@ -10,6 +10,7 @@ use drillfold_kernel::units::{Seq, TimeMs};
 use super::project::Project;
 use crate::{
     replay::{Images, Place},
+    storage::{EntryKind, Mapping, Storage as _},
     text::time,
     wal::{Access, Digests, LogFiles, ReadOptions, Trace},
 };
@@ -69,12 +70,12 @@ pub fn open_log<'p>(project: &'p Project, log: &Path, digests: Digests) -> anyho
 }
 
 /// The bytes of a trace and the file they are of.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct TraceFile {
     /// The file.
     pub path: PathBuf,
-    /// Its bytes.
-    pub bytes: Vec<u8>,
+    /// Its bytes. A trace is written once and never changed, so it can be mapped.
+    pub bytes: Mapping,
 }
 
 impl TraceFile {
@@ -83,12 +84,15 @@ impl TraceFile {
     /// # Errors
     /// A file that can't be read.
     pub fn find(project: &Project, log: &Path, named: Option<&Path>) -> anyhow::Result<Option<Self>> {
-        use crate::storage::Storage as _;
-        if let Some(path) = named {
-            return Ok(Some(Self { path: path.to_owned(), bytes: project.storage().read(path)? }));
+        let path = match named {
+            Some(path) => path.to_owned(),
+            None => log.with_extension("trace"),
+        };
+        if named.is_none() && project.storage().entry_kind(&path)? != Some(EntryKind::File) {
+            return Ok(None);
         }
-        let path = log.with_extension("trace");
-        Ok(project.bytes_if_there(&path)?.map(|bytes| Self { path, bytes }))
+        let bytes = project.storage().open_read(&path)?.map()?;
+        Ok(Some(Self { path, bytes }))
     }
 
     /// Returns its name for messages.

@@ -186,7 +186,7 @@ fn folded(
     take: impl FnMut(&Checkpoint),
 ) -> anyhow::Result<Replay> {
     let name = trace.map(TraceFile::name);
-    let trace = name.as_deref().zip(trace.map(|trace| trace.bytes.as_slice()));
+    let trace = name.as_deref().zip(trace.map(|trace| &*trace.bytes));
     // The trace's hashes cover what was made of the events, the log's digest the events themselves: both are compared.
     let mut files = open_log(project, log, Digests::Check)?;
     Ok(replay_files(&mut files, trace, take)?)

@@ -15,76 +15,69 @@ pub struct Stretch {
     pub digest: u64,
 }
 
-/// What a build did at each event from one checkpoint to the next.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Behaviours {
+/// What a build did at each event from one checkpoint to the next, as it lies in a trace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Behaviours<'a> {
     /// The first event covered.
     pub first: Seq,
-    /// In order; as long as they can be.
-    pub stretches: Vec<Stretch>,
+    /// The last event covered.
+    pub last: Seq,
+    parts: &'a [[u8; STRETCH_SIZE_BYTES]],
 }
 
-impl Behaviours {
-    /// Returns the last event covered; the one before the first where there is none.
-    #[must_use]
-    pub fn last(&self) -> Seq {
-        Seq(self.first.0.saturating_add(event_count(&self.stretches)).saturating_sub(1))
-    }
-
-    /// Returns the payload of stretches.
-    pub(super) fn encode(stretches: &[Stretch]) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(stretches.len() * STRETCH_SIZE_BYTES);
-        for Stretch { event_count, digest } in stretches {
-            bytes.extend_from_slice(&event_count.to_le_bytes());
-            bytes.extend_from_slice(&digest.to_le_bytes());
-        }
-        bytes
+impl<'a> Behaviours<'a> {
+    /// Returns the stretches in order; each is as long as it can be.
+    pub fn stretches(&self) -> impl ExactSizeIterator<Item = Stretch> + use<'a> {
+        self.parts.iter().map(stretch)
     }
 
     /// Reads the payload of a record that stands at event `last`; `None` where it is not one.
-    pub(super) fn decode(last: Seq, payload: &[u8]) -> Option<Self> {
+    pub(super) fn decode(last: Seq, payload: &'a [u8]) -> Option<Self> {
         let (parts, rest) = payload.as_chunks::<STRETCH_SIZE_BYTES>();
-        let stretch = |part: &[u8; STRETCH_SIZE_BYTES]| {
-            let [a, b, c, d, digest @ ..] = *part;
-            Stretch { event_count: u32::from_le_bytes([a, b, c, d]), digest: u64::from_le_bytes(digest) }
-        };
-        let stretches: Vec<Stretch> = parts.iter().map(stretch).collect();
-        let first = last.0.checked_add(1)?.checked_sub(event_count(&stretches))?;
-        let whole = rest.is_empty() && first > 0 && stretches.iter().all(|stretch| stretch.event_count > 0);
-        whole.then_some(Self { first: Seq(first), stretches })
+        let counts = || parts.iter().map(|part| u64::from(stretch(part).event_count));
+        let covered = counts().fold(0, u64::saturating_add);
+        let first = last.0.checked_add(1)?.checked_sub(covered)?;
+        let whole = rest.is_empty() && first > 0 && counts().all(|count| count > 0);
+        whole.then_some(Self { first: Seq(first), last, parts })
     }
 }
 
-fn event_count(stretches: &[Stretch]) -> u64 {
-    stretches.iter().fold(0, |sum, stretch| sum.saturating_add(stretch.event_count.into()))
+fn stretch(part: &[u8; STRETCH_SIZE_BYTES]) -> Stretch {
+    let [a, b, c, d, digest @ ..] = *part;
+    Stretch { event_count: u32::from_le_bytes([a, b, c, d]), digest: u64::from_le_bytes(digest) }
 }
 
-/// Returns the first event at which two runs did something different, of those that both cover.
-#[must_use]
-pub fn first_difference(left: &Behaviours, right: &Behaviours) -> Option<Seq> {
-    differences(left, right).next().map(|(first, _)| first)
+/// Returns the payload of stretches.
+pub(super) fn encode_behaviours(stretches: &[Stretch]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(stretches.len() * STRETCH_SIZE_BYTES);
+    for Stretch { event_count, digest } in stretches {
+        bytes.extend_from_slice(&event_count.to_le_bytes());
+        bytes.extend_from_slice(&digest.to_le_bytes());
+    }
+    bytes
 }
 
 /// Returns the stretches of events at which two runs did something different, of those that both cover: first and last.
-pub fn differences(left: &Behaviours, right: &Behaviours) -> impl Iterator<Item = (Seq, Seq)> {
+#[must_use]
+pub fn differences(left: &Behaviours<'_>, right: &Behaviours<'_>) -> Vec<(Seq, Seq)> {
     let mut found: Vec<(Seq, Seq)> = Vec::new();
     let (mut left_end, mut right_end) = (left.first.0, right.first.0);
     let mut at = left.first.0.max(right.first.0);
-    let (mut lefts, mut rights) = (left.stretches.iter(), right.stretches.iter());
+    let (mut lefts, mut rights) = (left.stretches(), right.stretches());
     let (mut left_now, mut right_now) = (None, None);
     loop {
         while left_end <= at {
-            left_now = lefts.next();
-            let Some(stretch) = left_now else { return found.into_iter() };
+            let Some(stretch) = lefts.next() else { return found };
             left_end = left_end.saturating_add(stretch.event_count.into());
+            left_now = Some(stretch.digest);
         }
         while right_end <= at {
-            right_now = rights.next();
-            let Some(stretch) = right_now else { return found.into_iter() };
+            let Some(stretch) = rights.next() else { return found };
             right_end = right_end.saturating_add(stretch.event_count.into());
+            right_now = Some(stretch.digest);
         }
         let next = left_end.min(right_end);
-        if left_now.map(|stretch| stretch.digest) != right_now.map(|stretch| stretch.digest) {
+        if left_now != right_now {
             match found.last_mut() {
                 Some((_, last)) if last.0.saturating_add(1) == at => *last = Seq(next - 1),
                 _ => found.push((Seq(at), Seq(next - 1))),
@@ -100,12 +93,15 @@ mod tests {
 
     use super::*;
 
-    fn of(first: u64, digests: &[u64]) -> Behaviours {
-        let stretches = digests
-            .chunk_by(|left, right| left == right)
-            .map(|chunk| Stretch { event_count: chunk.len() as u32, digest: chunk[0] })
-            .collect();
-        Behaviours { first: Seq(first), stretches }
+    fn stretches(digests: &[u64]) -> Vec<Stretch> {
+        let chunks = digests.chunk_by(|left, right| left == right);
+        chunks.map(|chunk| Stretch { event_count: chunk.len() as u32, digest: chunk[0] }).collect()
+    }
+
+    fn read(first: u64, count: usize, bytes: &[u8]) -> Behaviours<'_> {
+        let found = Behaviours::decode(Seq(first + count as u64 - 1), bytes).unwrap();
+        assert_eq!(found.first, Seq(first));
+        found
     }
 
     proptest! {
@@ -121,27 +117,27 @@ mod tests {
                     _ => false,
                 })
                 .collect();
-            let found: Vec<u64> = differences(&of(left_first, &left), &of(right_first, &right))
-                .flat_map(|(first, last)| first.0..=last.0)
-                .collect();
+            let bytes = [&left, &right].map(|digests| encode_behaviours(&stretches(digests)));
+            let (left, right) = (read(left_first, left.len(), &bytes[0]), read(right_first, right.len(), &bytes[1]));
+            let found: Vec<u64> = differences(&left, &right).iter().flat_map(|(first, last)| first.0..=last.0).collect();
             prop_assert_eq!(found, expected);
         }
 
         #[test]
         fn prop_the_bytes_lead_back(digests in prop::collection::vec(any::<u64>(), 1..40), first in 1..1000_u64) {
-            let behaviours = of(first, &digests);
-            let bytes = Behaviours::encode(&behaviours.stretches);
-            prop_assert_eq!(Behaviours::decode(behaviours.last(), &bytes), Some(behaviours));
+            let bytes = encode_behaviours(&stretches(&digests));
+            let found: Vec<Stretch> = read(first, digests.len(), &bytes).stretches().collect();
+            prop_assert_eq!(found, stretches(&digests));
         }
     }
 
     #[test]
     fn what_covers_no_event_or_too_many_is_refused() {
-        let one = Behaviours::encode(&[Stretch { event_count: 5, digest: 1 }]);
+        let one = encode_behaviours(&[Stretch { event_count: 5, digest: 1 }]);
         assert_eq!(Behaviours::decode(Seq(4), &one), None);
         assert!(Behaviours::decode(Seq(5), &one).is_some());
         assert_eq!(Behaviours::decode(Seq(5), &one[..11]), None);
-        assert_eq!(Behaviours::decode(Seq(5), &Behaviours::encode(&[Stretch { event_count: 0, digest: 1 }])), None);
+        assert_eq!(Behaviours::decode(Seq(5), &encode_behaviours(&[Stretch { event_count: 0, digest: 1 }])), None);
         assert_eq!(Behaviours::decode(Seq(u64::MAX), &one), None);
     }
 }

@@ -58,7 +58,7 @@ mod statistics;
 mod trace;
 mod verify;
 
-pub use behaviours::{Behaviours, Stretch, differences, first_difference};
+pub use behaviours::{Behaviours, Stretch, differences};
 pub use clock::{Clock, SystemClock};
 pub use control::{End, IndexEntry, MARK_NAME_SIZE_BYTES_MAX, Mark, MarkKind};
 pub use cursor::Digests;

@@ -34,7 +34,7 @@ use std::collections::BTreeSet;
 
 use drillfold_kernel::units::{Seq, TimeMs};
 
-use super::behaviours::{Behaviours, Stretch};
+use super::behaviours::{Behaviours, Stretch, encode_behaviours};
 use super::control::{CONTROL_VERSION, NOTE_KIND_MIN};
 use super::digest::{Digest128, Digest256};
 use super::error::{AppendError, FrameFault, HeaderError, HeaderFault, LogError, ReadError, ReadFault};
@@ -344,7 +344,7 @@ impl TraceEncoder {
     /// large; [`AppendError::Sealed`].
     pub fn behaviours(&mut self, seq: Seq, at: TimeMs, stretches: &[Stretch]) -> Result<(), AppendError> {
         self.require_growth("behaviours", None, seq)?;
-        self.frame(BEHAVIOURS_KIND, seq, at, &Behaviours::encode(stretches))
+        self.frame(BEHAVIOURS_KIND, seq, at, &encode_behaviours(stretches))
     }
 
     /// Appends a state image.
@@ -412,7 +412,7 @@ pub struct Trace<'a> {
     /// Its state images, in order. They mean something only to a build with the header's state fingerprint.
     pub images: Vec<StateImage<'a>>,
     /// What the build did at each event, in order.
-    pub behaviours: Vec<Behaviours>,
+    pub behaviours: Vec<Behaviours<'a>>,
     /// Its last record; `None` where the trace was never finished.
     pub last: Option<FinalRecord>,
     /// How the file ends.
@@ -513,7 +513,7 @@ impl<'a> Trace<'a> {
             (BEHAVIOURS_KIND, CONTROL_VERSION) => {
                 let behaviours =
                     Behaviours::decode(seq, frame.payload).ok_or_else(|| malformed("behaviours", layout))?;
-                if self.behaviours.last().is_some_and(|last| behaviours.first <= last.last()) {
+                if self.behaviours.last().is_some_and(|last| behaviours.first <= last.last) {
                     return Err(malformed("behaviours", "it covers events that the one before covers"));
                 }
                 self.behaviours.push(behaviours);
@@ -591,8 +591,9 @@ mod tests {
         let trace = Trace::read("x.trace", &bytes).unwrap();
         assert_eq!(trace.header, header());
         assert_eq!(trace.checkpoints, [checkpoint(16), checkpoint(32)]);
-        let behaviours = Behaviours { first: Seq(1), stretches: vec![Stretch { event_count: 32, digest: 1 }] };
-        assert_eq!(trace.behaviours, [behaviours]);
+        let [behaviours] = trace.behaviours[..] else { panic!("{trace:?}") };
+        assert_eq!((behaviours.first, behaviours.last), (Seq(1), Seq(32)));
+        assert_eq!(behaviours.stretches().collect::<Vec<_>>(), [Stretch { event_count: 32, digest: 1 }]);
         let images: Vec<_> = trace.images.iter().map(|image| (image.seq.0, image.bytes)).collect();
         assert_eq!(images, [(0, &b"first"[..]), (32, b"second")]);
         assert_eq!((trace.last, trace.tail), (Some(last()), Tail::Clean));
