@@ -11,7 +11,7 @@ use drillfold::{
     judge::{facts::parse_condition, run::Outcome},
     replay::{Images, Place, ReplayError, Strides, TraceLogError, Walk, fold_to, replay, trace_log},
     storage::{MemoryStorage, Storage},
-    wal::{Access, Digests, LogFiles, LogReader, ReadOptions, RecordBody, Trace},
+    wal::{Access, Digests, LogFiles, LogReader, ReadOptions, RecordBody, Trace, TraceEncoder},
 };
 use drillfold_kernel::{
     registry::TradingMode,
@@ -370,6 +370,35 @@ fn a_recorded_run_parts_at_the_very_event() {
     assert_eq!(found.same_until, (lost - 1) / 256 * 256);
     assert!(observable.left.is_none() && observable.right.is_some(), "a recorded run can't be folded again");
     assert!(found.components.contains(&"feeds".to_owned()), "{:?}", found.components);
+}
+
+/// A build that noted no behaviours still leads to the stretch between two checkpoints.
+#[test]
+fn a_trace_without_behaviours_leads_to_a_stretch() {
+    let of = &base_runs()[4];
+    let (changed, lost) = with_a_lost_change(&of.outcome);
+    let recorded = Trace::read("x.trace", &of.outcome.recorded.trace).unwrap();
+    let mut older = TraceEncoder::new(&recorded.header).unwrap();
+    for checkpoint in &recorded.checkpoints {
+        older.checkpoint(checkpoint).unwrap();
+    }
+    older.finish(&recorded.last.unwrap()).unwrap();
+    let older = older.take_pending();
+
+    let storage = stored(&changed);
+    let mut bytes = Vec::new();
+    trace_log(&mut open(&storage), Strides::DRILL, |_, part| -> Result<(), TraceLogError> {
+        bytes.extend_from_slice(&part);
+        Ok(())
+    })
+    .unwrap();
+    let mut files = open(&storage);
+    let mut left = RecordedRun::new("x.trace", &older);
+    let found = part_runs(&mut left, &mut OwnRun::new(&mut files, bytes)).unwrap().unwrap();
+    let observable = found.observable.unwrap();
+    assert_eq!(observable.exactly(), None);
+    assert!((observable.first_seq..=observable.last_seq).contains(&lost), "{observable:?}");
+    assert_eq!(observable.last_seq - observable.first_seq, 255);
 }
 
 #[test]
