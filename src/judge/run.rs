@@ -19,7 +19,7 @@ use crate::{
     },
     replay::{RecordError, Recorded, Recorder},
     scenario::model::{ExpectationKind, Scenario, SnapshotWhen},
-    sim::{Deployment, Ending, RecordedInput, SimError, Simulation},
+    sim::{self, Deployment, Ending, RecordedInput, SimError, Simulation},
     wal::{MARK_NAME_SIZE_BYTES_MAX, Mark, MarkKind, TEXT_SIZE_BYTES_MAX},
 };
 
@@ -172,12 +172,7 @@ pub fn run_watched(
                 .map_err(|source| RunError::Record { scenario: name(), source })?;
         }
         for mark in &input.marks {
-            let kind = if mark.trigger { MarkKind::Trigger } else { MarkKind::Step };
-            let step_index = u32::try_from(mark.step).unwrap_or(u32::MAX);
-            let mark_name = clipped(&mark.says, MARK_NAME_SIZE_BYTES_MAX);
-            recorder
-                .mark(mark.at, &Mark { kind, step_index, name: mark_name })
-                .map_err(|source| RunError::Record { scenario: name(), source })?;
+            recorder.mark(mark.at, &log_mark(mark)).map_err(|source| RunError::Record { scenario: name(), source })?;
             if mark.trigger {
                 observer.trigger(mark.at);
                 conditions.trigger_passed();
@@ -240,6 +235,15 @@ impl Outcome {
         let (trigger, _) = self.trigger?;
         let (safe, _) = self.safe?;
         Some(safe.since(trigger))
+    }
+}
+
+/// Returns a step's mark as a log has it.
+pub(super) fn log_mark(mark: &sim::Mark) -> Mark {
+    Mark {
+        kind: if mark.trigger { MarkKind::Trigger } else { MarkKind::Step },
+        step_index: u32::try_from(mark.step).unwrap_or(u32::MAX),
+        name: clipped(&mark.says, MARK_NAME_SIZE_BYTES_MAX),
     }
 }
 
