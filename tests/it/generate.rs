@@ -8,7 +8,7 @@ use drillfold::{
     replay::{Folder, Strides, replay_files},
     sim::{Deployment, Fault, Legs, Simulation},
     storage::{MemoryStorage, Storage as _},
-    wal::{Access, Digests, DurabilityPolicy, LogFiles, LogWriter, ReadOptions, Trace, WriterOptions},
+    wal::{Access, Digests, DurabilityPolicy, LogFiles, LogWriter, ReadOptions, WriterOptions},
 };
 use drillfold_kernel::{event::Event, registry::TradingMode};
 
@@ -69,8 +69,7 @@ fn a_seed_gives_the_same_bytes_and_another_gives_others() {
 #[test]
 fn the_trace_is_that_of_the_log() {
     let made = made(1, 200_000);
-    let trace = Trace::read("x.trace", &made.trace).expect("it is sound");
-    let replayed = replay_files(&mut made.log(), Some(&trace), |_| {}).expect("it is sound");
+    let replayed = replay_files(&mut made.log(), Some(("x.trace", &made.trace)), |_| {}).expect("it is sound");
     assert!(replayed.divergence.is_none(), "{:?}", replayed.divergence);
     assert_eq!((replayed.event_count, made.generated.last.seq.0), (200_000, 200_000));
     assert!(made.generated.faults.values().sum::<u64>() > 2, "{:?}", made.generated.faults);
