@@ -325,3 +325,23 @@ fn one_of<'t>(texts: &[&'t str], prng: &mut Prng) -> &'t str {
 fn messages(prng: &mut Prng, count: u32) -> String {
     format!("{{ instrument = \"{}\", count = {count} }}", one_of(&LOSING, prng))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_leg_is_a_scenario_with_a_step_for_each_of_its_faults() {
+        let per_leg: u32 = Fault::ALL.iter().map(|fault| fault.per_leg()).sum();
+        for seed in 0..40 {
+            let mut legs = Legs::new(seed);
+            let [one, two] = [legs.next().unwrap(), legs.next().unwrap()];
+            assert_ne!((one.scenario.seed, &one.faults), (two.scenario.seed, &two.faults));
+            assert_eq!(two.scenario.start, one.scenario.start.after(one.scenario.duration_ms).after(PAUSE_MS));
+            for Leg { scenario, faults } in [one, two] {
+                assert_eq!((scenario.steps.len(), scenario.build_id.as_str()), (faults.len(), BUILD_ID));
+                assert_eq!(faults.iter().flatten().count(), per_leg as usize);
+            }
+        }
+    }
+}
