@@ -483,7 +483,7 @@ fn generate(project: &Project, args: &GenerateArgs, out: &mut dyn Write, err: &m
         |header| -> anyhow::Result<LogWriter> {
             // Nothing is lost that another run would not make again: only sealed segments wait for the disk.
             let options = WriterOptions { preallocate_bytes: 0, ..WriterOptions::segmented(DurabilityPolicy::Never) };
-            Ok(LogWriter::create(Arc::new(project.storage().clone()), path, header, options)?)
+            Ok(LogWriter::create(Arc::new(*project.storage()), path, header, options)?)
         },
         |seq, bytes| {
             progress.at(seq, err);
