@@ -1,11 +1,13 @@
-//! `drillfold log`: looking inside a log, checking it, and copying what is sound of a damaged one.
+//! `drillfold log`: looking inside a log, checking it, copying what is sound of a damaged one, and generating long ones.
 //!
 //! Every command reads a record at a time: memory does not grow with the log. The output for programs is described in
 //! specs/log-commands.md.
 
 use std::{
     io::{self, BufWriter, Write},
+    num::NonZeroU64,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use drillfold_kernel::{
@@ -14,14 +16,16 @@ use drillfold_kernel::{
 };
 use serde_json::{Value, json};
 
-use super::{EXIT_DIFFERS, EXIT_HOLDS, EXIT_UNCHECKED, project::Project};
+use super::{EXIT_DIFFERS, EXIT_HOLDS, EXIT_UNCHECKED, logs::Progress, project::Project};
 use crate::{
     inspect,
+    judge::generate::{self, Order},
+    storage::Storage as _,
     text::nearest::suggestion,
     wal::{
-        Access, AtCorruption, Digest128, Digests, Finding, LogError, LogFiles, LogRecord, ReadOptions, RecordBody,
-        RecordError, RecordType, RepairError, SegmentSummary, Statistics, Tail, Verification, event_names,
-        is_known_event_schema, log_statistics, repair_log, verify_log,
+        Access, AtCorruption, Digest128, Digests, DurabilityPolicy, Finding, LogError, LogFiles, LogRecord, LogWriter,
+        ReadOptions, RecordBody, RecordError, RecordType, RepairError, SegmentSummary, Statistics, Tail, Verification,
+        WriterOptions, event_names, is_known_event_schema, log_statistics, repair_log, verify_log,
     },
 };
 
@@ -42,6 +46,8 @@ enum LogCommand {
     Stat(StatArgs),
     /// Print the events of a log, one JSON object a line
     Dump(DumpArgs),
+    /// Write a long log with its trace: busy market data, a strategy, faults from a seed
+    Generate(GenerateArgs),
 }
 
 #[derive(Clone, Debug, clap::Args)]
@@ -102,6 +108,19 @@ struct DumpArgs {
     marks: bool,
 }
 
+#[derive(Clone, Debug, clap::Args)]
+struct GenerateArgs {
+    /// The log's first file, which must not exist yet; the other segments and the trace (.trace) are written beside it
+    #[arg(value_name = "OUT")]
+    out: PathBuf,
+    /// Seed of everything
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Events of the log, exactly
+    #[arg(long, value_name = "N", default_value = "1000000")]
+    events: NonZeroU64,
+}
+
 /// Output format of the commands that have one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 enum LogFormat {
@@ -123,6 +142,7 @@ pub fn log(project: &Project, args: &LogArgs, out: &mut dyn Write, err: &mut dyn
         LogCommand::Repair(args) => repair(project, args, &mut out, err),
         LogCommand::Stat(args) => stat(project, args, &mut out, err),
         LogCommand::Dump(args) => dump(project, args, &mut out),
+        LogCommand::Generate(args) => generate(project, args, &mut out, err),
     };
     // What was found before an error is shown before it.
     let flushed = out.flush();
@@ -446,4 +466,36 @@ impl Line {
             | RecordBody::Unknown(_) => Ok(None),
         }
     }
+}
+
+fn generate(project: &Project, args: &GenerateArgs, out: &mut dyn Write, err: &mut dyn Write) -> anyhow::Result<u8> {
+    let (path, trace_path) = (&args.out, args.out.with_extension("trace"));
+    anyhow::ensure!(*path != trace_path, "{}: the log can't have the name of its trace", path.display());
+    for path in [path, &trace_path] {
+        let there = project.storage().entry_kind(path)?.is_some();
+        anyhow::ensure!(!there, "{}: it exists already and is not overwritten", path.display());
+    }
+    let mut trace = project.storage().create_new(&trace_path)?;
+    let progress = Progress::new();
+    let order = Order { seed: args.seed, event_count: args.events };
+    let done = generate::generate(
+        order,
+        |header| -> anyhow::Result<LogWriter> {
+            // Nothing is lost that another run would not make again: only sealed segments wait for the disk.
+            let options = WriterOptions { preallocate_bytes: 0, ..WriterOptions::segmented(DurabilityPolicy::Never) };
+            Ok(LogWriter::create(Arc::new(*project.storage()), path, header, options)?)
+        },
+        |seq, bytes| {
+            progress.at(seq, err);
+            Ok(trace.append(&bytes)?)
+        },
+    )?;
+    trace.sync()?;
+    progress.end(err);
+    let (events, legs, state) = (done.last.seq.0, done.leg_count, done.last.state);
+    writeln!(out, "{}: {events} events in {legs} legs, state {state}", path.display())?;
+    for (fault, count) in &done.faults {
+        writeln!(out, "{count:>8}  {}", fault.says())?;
+    }
+    Ok(EXIT_HOLDS)
 }

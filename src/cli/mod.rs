@@ -65,7 +65,7 @@ enum Command {
     Bisect(bisect::BisectArgs),
     /// Compare two status documents or two logs
     Diff(diff::DiffArgs),
-    /// Look inside a log, check it, copy what is sound of a damaged one
+    /// Look inside a log, check it, copy what is sound of a damaged one, generate a long one
     Log(log::LogArgs),
     /// Build evidence packs
     Evidence(evidence::EvidenceArgs),

@@ -2,7 +2,7 @@
 //!
 //! **Owns** the loop that runs a scenario ([`run`]), the observer with its facts ([`observe`], [`facts`]), the expression
 //! language ([`expr`]), the global invariants ([`invariants`]), what a drill is held against ([`references`]), and the
-//! verdict ([`report`]).
+//! verdict ([`report`]). Beside the first stands the leaner loop that records long logs and judges nothing ([`generate`]).
 //!
 //! **Invariants.** Judging changes nothing of what it looks at. An expression is checked in full before a run begins, so
 //! that a mistyped name or token is an error and never an expectation that silently passes.
@@ -10,6 +10,7 @@
 pub mod expectations;
 pub mod expr;
 pub mod facts;
+pub mod generate;
 pub mod invariants;
 pub mod observe;
 pub mod references;

@@ -19,7 +19,7 @@ use crate::{
     },
     replay::{RecordError, Recorded, Recorder},
     scenario::model::{ExpectationKind, Scenario, SnapshotWhen},
-    sim::{Deployment, Ending, RecordedInput, SimError, Simulation},
+    sim::{self, Deployment, Ending, RecordedInput, SimError, Simulation},
     wal::{MARK_NAME_SIZE_BYTES_MAX, Mark, MarkKind, TEXT_SIZE_BYTES_MAX},
 };
 
@@ -62,7 +62,7 @@ pub enum RunError {
         scenario: String,
         /// What failed.
         #[source]
-        source: RecordError,
+        source: Box<RecordError>,
     },
 }
 
@@ -137,6 +137,7 @@ pub fn run_watched(
     mut watch: impl FnMut(Seq, &drillfold_kernel::event::Event, &crate::replay::Folder),
 ) -> Result<Outcome, RunError> {
     let name = || scenario.full_name();
+    let not_recorded = |source| RunError::Record { scenario: scenario.full_name(), source: Box::new(source) };
     let config =
         RuntimeConfig::new(&scenario.config).map_err(|source| RunError::Config { scenario: name(), source })?;
     let deployment = Deployment {
@@ -152,7 +153,7 @@ pub fn run_watched(
         scenario.digest,
         env!("CARGO_PKG_VERSION"),
     )
-    .map_err(|source| RunError::Record { scenario: name(), source })?;
+    .map_err(not_recorded)?;
     let mut conditions = Conditions::new(scenario)?;
     let mut observer = Observer::default();
     let mut invariants = InvariantWatch::default();
@@ -168,16 +169,10 @@ pub fn run_watched(
     while let Some(input) = simulation.next() {
         let row = timeline.events.len();
         for due in conditions.due_before(input.at) {
-            take(&mut snapshots, &mut recorder, &observer, &timeline, &due)
-                .map_err(|source| RunError::Record { scenario: name(), source })?;
+            take(&mut snapshots, &mut recorder, &observer, &timeline, &due).map_err(not_recorded)?;
         }
         for mark in &input.marks {
-            let kind = if mark.trigger { MarkKind::Trigger } else { MarkKind::Step };
-            let step_index = u32::try_from(mark.step).unwrap_or(u32::MAX);
-            let mark_name = clipped(&mark.says, MARK_NAME_SIZE_BYTES_MAX);
-            recorder
-                .mark(mark.at, &Mark { kind, step_index, name: mark_name })
-                .map_err(|source| RunError::Record { scenario: name(), source })?;
+            recorder.mark(mark.at, &log_mark(mark)).map_err(not_recorded)?;
             if mark.trigger {
                 observer.trigger(mark.at);
                 conditions.trigger_passed();
@@ -185,8 +180,7 @@ pub fn run_watched(
             }
         }
         let refused_before = observer.counts().open_refused;
-        let seq =
-            recorder.event(input.at, &input.event).map_err(|source| RunError::Record { scenario: name(), source })?;
+        let seq = recorder.event(input.at, &input.event).map_err(not_recorded)?;
         let folder = recorder.folder();
         // Only what the world carried out before a crash could strike has been sent.
         let carried = simulation.carry_out(folder.effects());
@@ -206,16 +200,14 @@ pub fn run_watched(
             refused_at = Some(input.at);
         }
         for due in conditions.due_after(&observer) {
-            take(&mut snapshots, &mut recorder, &observer, &timeline, &due)
-                .map_err(|source| RunError::Record { scenario: name(), source })?;
+            take(&mut snapshots, &mut recorder, &observer, &timeline, &due).map_err(not_recorded)?;
         }
     }
     let end = scenario.start.after(scenario.duration_ms);
     for due in conditions.due_before(end.after(1)) {
-        take(&mut snapshots, &mut recorder, &observer, &timeline, &due)
-            .map_err(|source| RunError::Record { scenario: name(), source })?;
+        take(&mut snapshots, &mut recorder, &observer, &timeline, &due).map_err(not_recorded)?;
     }
-    let recorded = recorder.finish().map_err(|source| RunError::Record { scenario: name(), source })?;
+    let recorded = recorder.finish().map_err(not_recorded)?;
     Ok(Outcome {
         scenario: scenario.clone(),
         config,
@@ -240,6 +232,15 @@ impl Outcome {
         let (trigger, _) = self.trigger?;
         let (safe, _) = self.safe?;
         Some(safe.since(trigger))
+    }
+}
+
+/// Returns a step's mark as a log has it.
+pub(super) fn log_mark(mark: &sim::Mark) -> Mark {
+    Mark {
+        kind: if mark.trigger { MarkKind::Trigger } else { MarkKind::Step },
+        step_index: u32::try_from(mark.step).unwrap_or(u32::MAX),
+        name: clipped(&mark.says, MARK_NAME_SIZE_BYTES_MAX),
     }
 }
 

@@ -196,6 +196,7 @@ impl Folder {
 
     /// Returns what was done at each event that the last checkpoint closed.
     #[must_use]
+    #[expect(clippy::misnamed_getters, reason = "those that are being collected are nobody else's")]
     pub fn behaviours(&self) -> &[Stretch] {
         &self.closed_behaviours
     }

@@ -83,6 +83,7 @@ impl<'f, 's> Events<'f, 's> {
     ///
     /// # Errors
     /// [`ReplayError::Log`], [`ReplayError::Decode`].
+    #[expect(clippy::should_implement_trait, reason = "each call can fail, or lends what it returns")]
     pub fn next(&mut self) -> Result<Option<(Seq, TimeMs)>, ReplayError> {
         loop {
             let (seq, at, decoded) = match self.files.next_event() {
@@ -136,6 +137,7 @@ impl<'f, 's> Walk<'f, 's> {
     ///
     /// # Errors
     /// [`ReplayError`].
+    #[expect(clippy::should_implement_trait, reason = "each call can fail, or lends what it returns")]
     pub fn next(&mut self) -> Result<Option<(Seq, TimeMs, &Event)>, ReplayError> {
         let Some((seq, at)) = self.events.next()? else { return Ok(None) };
         self.folder.step(at, self.events.event())?;

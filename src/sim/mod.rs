@@ -13,6 +13,8 @@
 //! starved orders, ended sessions, lost sockets, refused and lost REST requests, a stalled ledger writer, crashes at named
 //! points. How often each one really took effect is counted, so that a drill in which nothing happened is seen as such.
 //!
+//! [`Legs`] makes the worlds of a long log from a seed, with such faults strewn over their time.
+//!
 //! **Invariant:** the room does not know the log, files, the host's clock or threads.
 //! **Invariant:** everything that happens has one place in one queue, by time and then by the order it was put there.
 //! **Invariant:** all randomness is one named generator with a stream for each purpose; a fault of strength zero draws
@@ -24,6 +26,7 @@ mod error;
 mod faults;
 mod host;
 mod ledger;
+mod legs;
 mod network;
 pub mod prng;
 mod queue;
@@ -33,6 +36,7 @@ mod strategy;
 mod wire;
 
 pub use error::SimError;
+pub use legs::{Fault, Leg, Legs};
 pub use simulation::{Deployment, Ending, Input, Mark, RecordedInput, Simulation};
 
 #[cfg(test)]

@@ -33,6 +33,10 @@ pub enum Stream {
     Jitter(u16),
     /// Side and size of an instrument's public trades.
     Trades(u16),
+    /// Seeds of the legs of a long log.
+    Legs,
+    /// Order, moments and particulars of the faults of a leg.
+    Faults,
 }
 
 impl Stream {
@@ -52,6 +56,8 @@ impl Stream {
             Self::Walk(instrument) => of(7, instrument),
             Self::Jitter(instrument) => of(8, instrument),
             Self::Trades(instrument) => of(9, instrument),
+            Self::Legs => of(10, 0),
+            Self::Faults => of(11, 0),
         }
     }
 }
@@ -157,6 +163,8 @@ mod tests {
             (Stream::Walk(1), (7 << 32) + 1),
             (Stream::Jitter(1), (8 << 32) + 1),
             (Stream::Trades(1), (9 << 32) + 1),
+            (Stream::Legs, 10 << 32),
+            (Stream::Faults, 11 << 32),
         ];
         let mut first = Vec::new();
         for (stream, number) in numbers {

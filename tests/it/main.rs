@@ -4,6 +4,7 @@ mod bad_scenarios;
 mod containment_prices;
 mod determinism;
 mod flips;
+mod generate;
 mod history;
 mod inspect;
 mod inspect_commands;
