@@ -1,9 +1,10 @@
 //! `drillfold bisect`.
 
 use std::{
+    ffi::OsStr,
     io::{self, BufWriter, Write},
     path::{Path, PathBuf},
-    process::Command,
+    process::{Child, Command, Output, Stdio},
 };
 
 use drillfold_kernel::units::Seq;
@@ -114,23 +115,19 @@ fn holding_text(found: &Holding, out: &mut dyn Write) -> io::Result<()> {
 
 fn builds(project: &Project, args: &BisectArgs, out: &mut dyn Write, err: &mut dyn Write) -> anyhow::Result<u8> {
     let recorded = TraceFile::find(project, &args.log, args.trace.as_deref())?;
-    let (mut left, strides): (Box<dyn Run + '_>, Strides) = match (&args.against, &recorded) {
-        (Some(program), _) => {
-            let strides = match &recorded {
-                Some(trace) => strides_of(&trace.read()?),
-                None => Strides::LONG,
-            };
-            let other = OtherBuild::run(project, program, &args.against_arg, &args.log, strides)?;
-            (Box::new(other), strides)
-        }
-        (None, Some(trace)) => {
-            let strides = strides_of(&trace.read()?);
-            (Box::new(RecordedRun::new(&trace.name(), &trace.bytes)), strides)
-        }
-        (None, None) => anyhow::bail!(
-            "{}: no trace beside it to compare this build with; name one with --trace, or another build with --against",
-            args.log.display()
-        ),
+    let strides = match &recorded {
+        Some(trace) => strides_of(&trace.read()?),
+        None => Strides::LONG,
+    };
+    anyhow::ensure!(
+        args.against.is_some() || recorded.is_some(),
+        "{}: no trace beside it to compare this build with; name one with --trace, or another build with --against",
+        args.log.display()
+    );
+    // The other build folds the log while this one does.
+    let other = match &args.against {
+        Some(program) => Some(OtherBuild::begin(project, program, &args.against_arg, &args.log, strides)?),
+        None => None,
     };
     let mut own = Vec::new();
     let progress = Progress::new();
@@ -140,6 +137,11 @@ fn builds(project: &Project, args: &BisectArgs, out: &mut dyn Write, err: &mut d
         Ok(())
     })?;
     progress.end(err);
+    let mut left: Box<dyn Run + '_> = match (other, &recorded) {
+        (Some(other), _) => Box::new(other.finish()?),
+        (None, Some(trace)) => Box::new(RecordedRun::new(&trace.name(), &trace.bytes)),
+        (None, None) => return Ok(EXIT_HOLDS),
+    };
     let mut files = open_log(project, &args.log, Digests::Skip)?;
     let mut right = OwnRun::new(&mut files, own);
     let found = part_runs(left.as_mut(), &mut right)?;
@@ -252,17 +254,17 @@ struct OtherBuild<'p> {
 }
 
 impl<'p> OtherBuild<'p> {
-    /// Has the other build make a trace of the log.
-    fn run(
+    /// Has the other build begin to make a trace of the log.
+    fn begin(
         project: &'p Project,
         program: &Path,
         arguments: &[String],
         log: &Path,
         strides: Strides,
-    ) -> anyhow::Result<Self> {
+    ) -> Result<BegunBuild<'p>, PartError> {
         let name = [program.display().to_string()].into_iter().chain(arguments.iter().cloned()).collect::<Vec<_>>();
         let file = format!("drillfold-bisect-{}.trace", std::process::id());
-        let mut other = Self {
+        let other = Self {
             project,
             program: program.to_owned(),
             arguments: arguments.to_vec(),
@@ -271,11 +273,28 @@ impl<'p> OtherBuild<'p> {
             trace_path: std::env::temp_dir().join(file),
             trace: Vec::new(),
         };
-        let (checkpoint, image) = (strides.checkpoint.to_string(), strides.image.to_string());
-        let path = other.trace_path.display().to_string();
-        other.ask(&["--write-trace", &path, "--checkpoint-stride", &checkpoint, "--image-stride", &image])?;
-        other.trace = project.storage().read(&other.trace_path)?;
-        Ok(other)
+        let options = [
+            "--write-trace".to_owned(),
+            other.trace_path.display().to_string(),
+            "--checkpoint-stride".to_owned(),
+            strides.checkpoint.to_string(),
+            "--image-stride".to_owned(),
+            strides.image.to_string(),
+        ];
+        let mut command = other.command(&options);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let process = command.spawn().map_err(|error| other.not_started(&error))?;
+        Ok(BegunBuild { other, process, options: options.join(" ") })
+    }
+
+    fn command(&self, options: &[impl AsRef<OsStr>]) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(&self.arguments).arg("replay").arg(&self.log).args(options);
+        command
+    }
+
+    fn not_started(&self, error: &io::Error) -> PartError {
+        self.failed(format!("could not be started: {error}"))
     }
 
     fn failed(&self, what: impl Into<String>) -> PartError {
@@ -284,20 +303,40 @@ impl<'p> OtherBuild<'p> {
 
     /// Has it replay the log and returns what it printed.
     fn ask(&self, options: &[&str]) -> Result<String, PartError> {
-        let mut command = Command::new(&self.program);
-        command.args(&self.arguments).arg("replay").arg(&self.log).args(options);
-        let answer = command.output().map_err(|error| self.failed(format!("could not be started: {error}")))?;
+        let answer = self.command(options).output().map_err(|error| self.not_started(&error))?;
+        self.answered(&answer, &options.join(" "))
+    }
+
+    fn answered(&self, answer: &Output, options: &str) -> Result<String, PartError> {
         if answer.status.success() {
-            return String::from_utf8(answer.stdout)
+            return String::from_utf8(answer.stdout.clone())
                 .map_err(|_| self.failed("its output is no text; is it drillfold?"));
         }
         let said = String::from_utf8_lossy(&answer.stderr);
         let said = said.lines().next().unwrap_or("it said nothing");
         Err(self.failed(format!(
-            "{} at `replay {}`: {said}; is it a drillfold that knows these options?",
-            answer.status,
-            options.join(" ")
+            "{} at `replay {options}`: {said}; is it a drillfold that knows these options?",
+            answer.status
         )))
+    }
+}
+
+/// Another drillfold that makes its trace.
+struct BegunBuild<'p> {
+    other: OtherBuild<'p>,
+    process: Child,
+    options: String,
+}
+
+impl<'p> BegunBuild<'p> {
+    /// Waits for the trace.
+    fn finish(self) -> Result<OtherBuild<'p>, PartError> {
+        let Self { mut other, process, options } = self;
+        let answer = process.wait_with_output().map_err(|error| other.not_started(&error))?;
+        other.answered(&answer, &options)?;
+        let read = other.project.storage().read(&other.trace_path);
+        other.trace = read.map_err(|_| other.failed("it made no trace; is it drillfold?"))?;
+        Ok(other)
     }
 }
 

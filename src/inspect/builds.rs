@@ -285,9 +285,18 @@ pub fn part_runs(left: &mut dyn Run, right: &mut dyn Run) -> Result<Option<Parti
         Some(place) => Some(observable(&traces, place, left, right)?),
         None => None,
     };
-    let state = match by_state {
-        Some(place) => Some(state_beginning(traces.window(place), left, right)?),
-        None => None,
+    // What they did differently may come from states that are the same again at the next checkpoint.
+    let before_observable = match (&observable, by_chain) {
+        (Some(Beginning { last_seq, .. }), Some(place)) if terms.state => {
+            let window = (traces.window(place).0, Seq(*last_seq));
+            Some(state_beginning(window, left, right)?).filter(|beginning| beginning.exactly().is_some())
+        }
+        _ => None,
+    };
+    let state = match (before_observable, by_state) {
+        (Some(beginning), _) => Some(beginning),
+        (None, Some(place)) => Some(state_beginning(traces.window(place), left, right)?),
+        (None, None) => None,
     };
     let components = by_state.map(|place| traces.differing_components(place)).unwrap_or_default();
     let difference = match &state {
