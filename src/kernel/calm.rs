@@ -51,8 +51,13 @@ impl Kernel {
                 | Event::TickerReceived(_)
                 | Event::FrameHeard(Socket::Public | Socket::Private)
         );
-        ordinary
-            && self.calm.0.is_some_and(|until| self.now() <= until)
+        ordinary && self.is_calm_now()
+    }
+
+    /// True where market data, at the time that is set already, can change its feed alone.
+    #[inline]
+    pub(crate) fn is_calm_now(&self) -> bool {
+        self.calm.0.is_some_and(|until| self.now() <= until)
             && !self.core.stamp.seq.0.is_multiple_of(FORGET_EVERY_EVENTS)
             && self.feeds_flow()
     }

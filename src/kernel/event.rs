@@ -439,6 +439,42 @@ pub struct BookChange {
     pub asks: Vec<Level>,
 }
 
+/// An incremental book message, wherever it lies.
+pub trait BookDelta {
+    /// Which instrument.
+    fn instrument(&self) -> InstrumentId;
+    /// The state this one follows.
+    fn prev_change_id(&self) -> u64;
+    /// The venue's number of the new state.
+    fn change_id(&self) -> u64;
+    /// Changed bids, in the order of the message.
+    fn bids(&self) -> impl Iterator<Item = Level>;
+    /// Changed asks, in the order of the message.
+    fn asks(&self) -> impl Iterator<Item = Level>;
+}
+
+impl BookDelta for BookChange {
+    fn instrument(&self) -> InstrumentId {
+        self.instrument
+    }
+
+    fn prev_change_id(&self) -> u64 {
+        self.prev_change_id
+    }
+
+    fn change_id(&self) -> u64 {
+        self.change_id
+    }
+
+    fn bids(&self) -> impl Iterator<Item = Level> {
+        self.bids.iter().copied()
+    }
+
+    fn asks(&self) -> impl Iterator<Item = Level> {
+        self.asks.iter().copied()
+    }
+}
+
 /// A public trade.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PublicTrade {

@@ -5,7 +5,7 @@ use alloc::{vec, vec::Vec};
 use crate::{
     config::seconds,
     effect::{Effect, Note, RestQuery},
-    event::{BookChange, BookSnapshot, Channel, InstrumentKind, PublicTrade, Socket, Ticker},
+    event::{BookDelta, BookSnapshot, Channel, InstrumentKind, PublicTrade, Socket, Ticker},
     ladder::Ladder,
     planted::{self, Rule},
     registry::OpenPermissionReason,
@@ -44,14 +44,14 @@ impl Book {
         self.asks = Ladder::of(&snapshot.asks, Side::Sell);
     }
 
-    fn change(&mut self, change: &BookChange, now: TimeMs) {
-        self.change_id = Some(change.change_id);
+    fn change(&mut self, change: &impl BookDelta, now: TimeMs) {
+        self.change_id = Some(change.change_id());
         self.updated_at = Some(now);
-        for level in &change.bids {
-            self.bids.put(*level, Side::Buy);
+        for level in change.bids() {
+            self.bids.put(level, Side::Buy);
         }
-        for level in &change.asks {
-            self.asks.put(*level, Side::Sell);
+        for level in change.asks() {
+            self.asks.put(level, Side::Sell);
         }
     }
 }
@@ -192,22 +192,22 @@ impl Kernel {
     }
 
     /// Applies a change that follows the last one; anything else is a gap.
-    pub(crate) fn book_changed(&mut self, change: &BookChange, effects: &mut Vec<Effect>) {
+    pub(crate) fn book_changed(&mut self, change: &impl BookDelta, effects: &mut Vec<Effect>) {
         self.payload();
         let now = self.now();
-        let Some(book) = self.feeds.books.get_mut(change.instrument.index()) else {
+        let Some(book) = self.feeds.books.get_mut(change.instrument().index()) else {
             return;
         };
         match book.continuity {
             Continuity::Awaiting(_) => {}
             // The stream's snapshot may be older than the book that came over REST.
-            Continuity::Live if book.pulled_change_id.is_some_and(|pulled| change.change_id <= pulled) => {}
+            Continuity::Live if book.pulled_change_id.is_some_and(|pulled| change.change_id() <= pulled) => {}
             Continuity::Live
-                if book.change_id == Some(change.prev_change_id) || planted::broken(Rule::BookContinuity) =>
+                if book.change_id == Some(change.prev_change_id()) || planted::broken(Rule::BookContinuity) =>
             {
                 book.change(change, now);
             }
-            Continuity::Live | Continuity::Fresh => self.book_gap(change.instrument, effects),
+            Continuity::Live | Continuity::Fresh => self.book_gap(change.instrument(), effects),
         }
     }
 

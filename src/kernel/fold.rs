@@ -6,7 +6,7 @@ use alloc::{boxed::Box, vec::Vec};
 use crate::planted::{self, Rule};
 use crate::{
     effect::{Effect, Note},
-    event::{Event, OperatorCommand, RestAnswer},
+    event::{BookDelta, Event, OperatorCommand, RestAnswer},
     registry::{ModeReason, OpenPermissionReason, TradingMode},
     resolver::resolve,
     state::{Cause, Kernel, Purpose},
@@ -40,10 +40,7 @@ impl Kernel {
             _ => {
                 self.core.stamp = stamp;
                 if self.is_calm_for(event) {
-                    let (noted, wanted) = (effects.len(), self.session.reconcile.wanted);
-                    self.take(event, effects);
-                    let feed_alone = effects.len() == noted && self.session.reconcile.wanted == wanted;
-                    if feed_alone && !self.latch.is_set() {
+                    if self.changes_feeds_alone(effects, |kernel, effects| kernel.take(event, effects)) {
                         return;
                     }
                 } else {
@@ -57,9 +54,43 @@ impl Kernel {
             effects.push(Effect::Note(Note::RunStarted));
         }
         self.settle(effects);
-        self.dispatch(event, effects);
-        self.close(mode_before, effects);
-        self.note_calm();
+        self.propose(event, effects);
+        self.conclude(mode_before, effects);
+    }
+
+    /// Applies a book change as [`Self::apply`] would, without an event made of it, while nothing is due; false where it has
+    /// to be applied as an event, and then nothing has changed.
+    pub fn apply_book_change(
+        &mut self,
+        seq: Seq,
+        at: TimeMs,
+        change: &impl BookDelta,
+        effects: &mut Vec<Effect>,
+    ) -> bool {
+        let before = self.core.stamp;
+        let mode_before = self.core.resolution.mode;
+        self.core.stamp = Stamp { seq, at: at.max(before.at) };
+        if !self.core.up || !self.is_calm_now() {
+            self.core.stamp = before;
+            return false;
+        }
+        if !self.changes_feeds_alone(effects, |kernel, effects| kernel.book_changed(change, effects)) {
+            self.settle(effects);
+            self.conclude(mode_before, effects);
+        }
+        true
+    }
+
+    /// Takes market data while nothing is due; true where that has changed their feed and nothing else.
+    #[inline]
+    fn changes_feeds_alone(
+        &mut self,
+        effects: &mut Vec<Effect>,
+        take: impl FnOnce(&mut Self, &mut Vec<Effect>),
+    ) -> bool {
+        let (noted, wanted) = (effects.len(), self.session.reconcile.wanted);
+        take(self, effects);
+        effects.len() == noted && self.session.reconcile.wanted == wanted && !self.latch.is_set()
     }
 
     /// Brings everything that depends on time up to the event's time, before the event can hide what a long gap did.
@@ -225,8 +256,8 @@ impl Kernel {
         self.core.resolution = resolve(self.with_latched_kills(predicates));
     }
 
-    /// Sends what may be sent, order by order, each under the mode and latch of its own moment.
-    fn dispatch(&mut self, event: &Event, effects: &mut Vec<Effect>) {
+    /// Sends what the event proposes, order by order, each under the mode and latch of its own moment.
+    fn propose(&mut self, event: &Event, effects: &mut Vec<Effect>) {
         match event {
             Event::GroupProposed(proposal) => self.propose_group(proposal, effects),
             Event::CancelProposed { intent } => self.propose_cancel(*intent, effects),
@@ -234,10 +265,16 @@ impl Kernel {
             Event::LoopTicked => self.cancel_opens(effects),
             _ => {}
         }
+    }
+
+    /// Sends what may be sent beside proposals, and ends the event.
+    fn conclude(&mut self, mode_before: TradingMode, effects: &mut Vec<Effect>) {
         self.resend_unsent(effects);
         self.contain(effects);
         self.start_run_if_wanted(effects);
         self.sweep(effects);
+        self.close(mode_before, effects);
+        self.note_calm();
     }
 
     /// Ends the event: resolves once more, notes since when each reason holds, writes the slot through.

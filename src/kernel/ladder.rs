@@ -67,34 +67,13 @@ impl Ladder {
         self.places.insert(place, (level.price, level.qty));
     }
 
-    /// Returns the place of a price, or the place where it belongs. Near the best level, which stands last, the better
-    /// levels are counted: there is nothing to guess in that.
+    /// Returns the place of a price, or the place where it belongs.
     #[inline]
     fn place_of(&self, price: Price, side: Side) -> Result<usize, usize> {
-        const NEAR: usize = 8;
-        let places = self.places.as_slice();
-        let wanted = rank(price, side);
-        let (far, near) = match places.split_last_chunk::<NEAR>() {
-            Some((far, near)) => (far, near.as_slice()),
-            None => (&[][..], places),
-        };
-        let better = near.iter().filter(|(price, _)| rank(*price, side) > wanted).count();
-        if better == NEAR {
-            return far.binary_search_by_key(&wanted, |(price, _)| rank(*price, side));
+        match side {
+            Side::Buy => self.places.binary_search_by(|(found, _)| found.cmp(&price)),
+            Side::Sell => self.places.binary_search_by(|(found, _)| price.cmp(found)),
         }
-        let behind = places.len().saturating_sub(better);
-        match behind.checked_sub(1).and_then(|place| Some((place, places.get(place)?))) {
-            Some((place, (found, _))) if rank(*found, side) == wanted => Ok(place),
-            _ => Err(behind),
-        }
-    }
-}
-
-/// Returns the key by which a side is sorted so that its best level stands last.
-const fn rank(price: Price, side: Side) -> i64 {
-    match side {
-        Side::Buy => price.0,
-        Side::Sell => price.0.saturating_neg(),
     }
 }
 

@@ -3,7 +3,7 @@
 use drillfold_kernel::{
     BEHAVIOUR_VERSION, COMPONENTS, Kernel,
     effect::Effect,
-    event::Event,
+    event::{BookDelta, Event},
     registry::{OpenPermissionReason, TradingMode},
     resolver::ReasonSet,
     units::{Seq, TimeMs},
@@ -120,6 +120,27 @@ impl Folder {
         self.at = at;
         self.effects.clear();
         self.kernel.apply(self.seq, at, event, &mut self.effects);
+        self.note_behaviour()
+    }
+
+    /// Applies the next event, a book change, where it lies, if the kernel can take it so; false where [`Self::step`] has to
+    /// be called, and then nothing has changed. The fold is the same either way.
+    ///
+    /// # Errors
+    /// [`FoldError::Encode`].
+    pub fn step_book_change(&mut self, at: TimeMs, change: &impl BookDelta) -> Result<bool, FoldError> {
+        let seq = Seq(self.seq.0.saturating_add(1));
+        self.effects.clear();
+        if !self.kernel.apply_book_change(seq, at, change, &mut self.effects) {
+            return Ok(false);
+        }
+        (self.seq, self.at) = (seq, at);
+        self.note_behaviour().map(|()| true)
+    }
+
+    /// Adds what was done at the last event to the chain and the behaviours.
+    #[inline]
+    fn note_behaviour(&mut self) -> Result<(), FoldError> {
         let (mode, reasons) = (self.kernel.core.resolution.mode, self.kernel.core.resolution.reasons);
         let is_quiet = self.effects.is_empty() && !self.kernel.latch.is_set();
         if let Some(quiet) = &self.quiet

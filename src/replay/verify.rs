@@ -12,8 +12,8 @@ use thiserror::Error;
 
 use super::folder::{FoldError, Folder, Strides};
 use crate::wal::{
-    Checkpoint, HeaderError, LogError, LogFileError, LogFiles, LogHeader, LogReader, LogRecord, Mark, MarkKind,
-    RawEvent, RecordBody, RecordError, Trace,
+    Checkpoint, EventView, HeaderError, LogError, LogFileError, LogFiles, LogHeader, LogReader, LogRecord, Mark,
+    MarkKind, RawEvent, RecordBody, RecordError, Trace,
 };
 
 /// Why a log can't be replayed.
@@ -212,8 +212,15 @@ impl<'t, F: FnMut(&Checkpoint)> Replayer<'t, F> {
     }
 
     fn raw_event(&mut self, file: &str, seq: Seq, at: TimeMs, raw: &RawEvent<'_>) -> Result<(), ReplayError> {
-        raw.decode_into(&mut self.event).map_err(|fault| ReplayError::Decode { file: file.to_owned(), seq, fault })?;
-        self.folder.step(at, &self.event)?;
+        let undecoded = |fault| ReplayError::Decode { file: file.to_owned(), seq, fault };
+        let is_folded = match raw.view().map_err(undecoded)? {
+            EventView::BookChanged(change) => self.folder.step_book_change(at, &change)?,
+            EventView::TradesReceived(_) | EventView::TickerReceived(_) | EventView::Other(_) => false,
+        };
+        if !is_folded {
+            raw.decode_into(&mut self.event).map_err(undecoded)?;
+            self.folder.step(at, &self.event)?;
+        }
         if self.folder.checkpoint_is_due() {
             self.checkpoint()?;
         }

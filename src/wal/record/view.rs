@@ -1,6 +1,6 @@
 //! The frequent events, looked at where they lie, and decoded into memory that is there already.
 
-use drillfold_kernel::event::{BookChange, Event, Level, PublicTrade, Ticker};
+use drillfold_kernel::event::{BookChange, BookDelta, Event, Level, PublicTrade, Ticker};
 use drillfold_kernel::units::{InstrumentId, Price, Qty, Side, TradeId};
 use rkyv::Archived;
 use rkyv::option::ArchivedOption;
@@ -90,6 +90,28 @@ impl<'a> BookChangeView<'a> {
         bids.extend(self.bids());
         asks.clear();
         asks.extend(self.asks());
+    }
+}
+
+impl BookDelta for BookChangeView<'_> {
+    fn instrument(&self) -> InstrumentId {
+        BookChangeView::instrument(self)
+    }
+
+    fn prev_change_id(&self) -> u64 {
+        BookChangeView::prev_change_id(self)
+    }
+
+    fn change_id(&self) -> u64 {
+        BookChangeView::change_id(self)
+    }
+
+    fn bids(&self) -> impl Iterator<Item = Level> {
+        BookChangeView::bids(self)
+    }
+
+    fn asks(&self) -> impl Iterator<Item = Level> {
+        BookChangeView::asks(self)
     }
 }
 
