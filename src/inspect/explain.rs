@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use drillfold_kernel::{
     Kernel,
     effect::{Effect, Note},
-    registry::{ModeReason, OpenPermissionReason, RejectReason},
+    registry::{ModeReason, OpenPermissionReason, RejectReason, RiskState},
     state::Cause,
     units::{Seq, Stamp, TimeMs},
 };
@@ -251,29 +251,18 @@ fn trigger_of(explanation: &Explanation, marks: &[MarkAt]) -> Option<MarkAt> {
 fn needs(reason: ModeReason, kernel: &Kernel, now: TimeMs) -> Vec<Need> {
     let of_causes = kernel
         .active_causes()
-        .filter(|(cause, _)| reason_of(*cause) == reason)
+        .filter(|(cause, _)| reason_of(*cause) == Some(reason))
         .flat_map(|(cause, _)| needs_of_cause(kernel, cause, now));
     needs_of_reason(kernel, reason, now).into_iter().chain(of_causes).collect()
 }
 
-/// Returns the reason that a cause of the risk state gives.
-fn reason_of(cause: Cause) -> ModeReason {
-    match cause {
-        Cause::OperatorKill | Cause::LedgerDamaged => ModeReason::KillRiskstateKill,
-        Cause::Maintenance => ModeReason::ReduceonlyRiskstateMaintenance,
-        Cause::GroupContainment
-        | Cause::LedgerBackPressure
-        | Cause::SessionEnded
-        | Cause::RateLimited
-        | Cause::LimitsFetch
-        | Cause::DiskHigh
-        | Cause::ClockDrift
-        | Cause::Label
-        | Cause::MetadataStale
-        | Cause::FeeModel
-        | Cause::OutputQueue
-        | Cause::GroupLock
-        | Cause::LimitMissing => ModeReason::ReduceonlyRiskstateDegraded,
+/// Returns the reason that a cause of the risk state gives; none gives a healthy one.
+const fn reason_of(cause: Cause) -> Option<ModeReason> {
+    match cause.risk_state() {
+        RiskState::Kill => Some(ModeReason::KillRiskstateKill),
+        RiskState::Maintenance => Some(ModeReason::ReduceonlyRiskstateMaintenance),
+        RiskState::Degraded => Some(ModeReason::ReduceonlyRiskstateDegraded),
+        RiskState::Healthy => None,
     }
 }
 
@@ -283,7 +272,7 @@ fn roots(reason: ModeReason, since: &EventAt, kernel: &Kernel, past: &Past) -> V
     let of_causes = || -> Vec<Root> {
         kernel
             .active_causes()
-            .filter(|(cause, _)| reason_of(*cause) == reason)
+            .filter(|(cause, _)| reason_of(*cause) == Some(reason))
             .filter_map(|(cause, stamp)| Some(Root::Cause { cause: format!("{cause:?}"), since: past.event(stamp)? }))
             .collect()
     };

@@ -5,6 +5,7 @@
 
 use drillfold_kernel::{
     Kernel,
+    config::seconds,
     registry::{ModeReason, OpenPermissionReason},
     state::{Cause, Continuity},
     units::{Stamp, TimeMs},
@@ -50,10 +51,6 @@ fn count(what: &'static str, current: usize) -> Need {
     Need { what, current: current.to_string(), target: "0".to_owned(), holds: current == 0 }
 }
 
-fn ms(seconds: i64) -> i64 {
-    seconds.saturating_mul(1000)
-}
-
 /// Returns what a set code of the latch waits for, the run of reconciliation last.
 #[must_use]
 pub fn needs_of_code(kernel: &Kernel, code: OpenPermissionReason, now: TimeMs) -> Vec<Need> {
@@ -66,7 +63,12 @@ pub fn needs_of_code(kernel: &Kernel, code: OpenPermissionReason, now: TimeMs) -
             let instruments = kernel.core.instruments.iter().zip(&kernel.feeds.books);
             let waiting = instruments.filter(|(of, book)| of.subscribed && book.continuity != Continuity::Live);
             vec![
-                quiet("time since the last book gap", kernel.feeds.last_book_gap_at, now, ms(config.book_gap_quiet_s)),
+                quiet(
+                    "time since the last book gap",
+                    kernel.feeds.last_book_gap_at,
+                    now,
+                    seconds(config.book_gap_quiet_s),
+                ),
                 count("books that wait for a snapshot", waiting.count()),
             ]
         }
@@ -83,7 +85,7 @@ pub fn needs_of_code(kernel: &Kernel, code: OpenPermissionReason, now: TimeMs) -
                 "time for which ws_event_lag_ms has been within ws_stale_clear_lag_ms",
                 kernel.feeds.lag_calm_since,
                 now,
-                ms(config.ws_stale_clear_s),
+                seconds(config.ws_stale_clear_s),
             ),
         ],
         OpenPermissionReason::SessionTerminationReconcileRequired => {
@@ -117,7 +119,7 @@ pub fn needs_of_cause(kernel: &Kernel, cause: Cause, now: TimeMs) -> Vec<Need> {
             "time for which no group with a fill has been in containment",
             kernel.groups.clean_since,
             now,
-            ms(config.containment_clean_s),
+            seconds(config.containment_clean_s),
         )],
         Cause::LedgerBackPressure => {
             let (depth, capacity) = (i64::from(kernel.ledger.depth), config.wal_queue_capacity);
@@ -129,12 +131,12 @@ pub fn needs_of_cause(kernel: &Kernel, cause: Cause, now: TimeMs) -> Vec<Need> {
                     target: format!("< {capacity}"),
                     holds: depth < capacity,
                 },
-                quiet("time since the queue was last full or refused", last, now, ms(config.wal_recover_stable_s)),
+                quiet("time since the queue was last full or refused", last, now, seconds(config.wal_recover_stable_s)),
             ]
         }
         Cause::RateLimited => {
             let last = kernel.session.rate_limited.last().copied();
-            vec![quiet("time since the last HTTP 429", last, now, ms(config.rate_limit_recover_s))]
+            vec![quiet("time since the last HTTP 429", last, now, seconds(config.rate_limit_recover_s))]
         }
         Cause::SessionEnded => {
             let set = kernel.latch.trigger(OpenPermissionReason::SessionTerminationReconcileRequired).is_some();
@@ -149,7 +151,7 @@ pub fn needs_of_cause(kernel: &Kernel, cause: Cause, now: TimeMs) -> Vec<Need> {
 pub fn needs_of_reason(kernel: &Kernel, reason: ModeReason, now: TimeMs) -> Vec<Need> {
     match (reason, kernel.monitors.emergency) {
         (ModeReason::ReduceonlyEmergencyReduceonlyActive, Some(stamp)) => {
-            let cooldown = ms(kernel.core.config.emergency_reduceonly_cooldown_s);
+            let cooldown = seconds(kernel.core.config.emergency_reduceonly_cooldown_s);
             vec![
                 quiet("time since it was triggered", Some(stamp.at), now, cooldown),
                 run_since("a run of reconciliation that began after it and succeeded", stamp, kernel),

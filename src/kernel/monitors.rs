@@ -334,7 +334,7 @@ impl Kernel {
     #[must_use]
     pub fn risk_state(&self) -> RiskState {
         self.active_causes()
-            .map(|(cause, _)| risk_of(cause))
+            .map(|(cause, _)| cause.risk_state())
             .max_by_key(|state| severity(*state))
             .unwrap_or(RiskState::Healthy)
     }
@@ -587,26 +587,6 @@ fn kept_latches(slot: &Slot, build_id: &str, runtime_config_hash: &str) -> Vec<K
     }
     kept.sort_by_key(|latch| (latch.reason, latch.by_registry_guard));
     kept
-}
-
-const fn risk_of(cause: Cause) -> RiskState {
-    match cause {
-        Cause::OperatorKill | Cause::LedgerDamaged => RiskState::Kill,
-        Cause::Maintenance => RiskState::Maintenance,
-        Cause::GroupContainment
-        | Cause::LedgerBackPressure
-        | Cause::SessionEnded
-        | Cause::RateLimited
-        | Cause::LimitsFetch
-        | Cause::DiskHigh
-        | Cause::ClockDrift
-        | Cause::Label
-        | Cause::MetadataStale
-        | Cause::FeeModel
-        | Cause::OutputQueue
-        | Cause::GroupLock
-        | Cause::LimitMissing => RiskState::Degraded,
-    }
 }
 
 const fn severity(state: RiskState) -> u8 {

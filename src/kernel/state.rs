@@ -17,7 +17,7 @@ use crate::{
         TlsmState, VenueOrder,
     },
     ladder::Ladder,
-    registry::{ModeReason, OpenPermissionReason},
+    registry::{ModeReason, OpenPermissionReason, RiskState},
     resolver::Resolution,
     slot::{KillLatch, Slot},
     units::{InstrumentId, IntentHash, OrderId, Ppm, Qty, RequestId, Seq, Stamp, TimeMs, TradeId},
@@ -631,6 +631,28 @@ impl Cause {
         Self::GroupLock,
         Self::LimitMissing,
     ];
+
+    /// Returns the risk state that the cause alone gives.
+    #[must_use]
+    pub const fn risk_state(self) -> RiskState {
+        match self {
+            Self::OperatorKill | Self::LedgerDamaged => RiskState::Kill,
+            Self::Maintenance => RiskState::Maintenance,
+            Self::GroupContainment
+            | Self::LedgerBackPressure
+            | Self::SessionEnded
+            | Self::RateLimited
+            | Self::LimitsFetch
+            | Self::DiskHigh
+            | Self::ClockDrift
+            | Self::Label
+            | Self::MetadataStale
+            | Self::FeeModel
+            | Self::OutputQueue
+            | Self::GroupLock
+            | Self::LimitMissing => RiskState::Degraded,
+        }
+    }
 
     /// Returns the place in tables that have one entry a cause.
     #[must_use]
