@@ -8,12 +8,11 @@ use std::{collections::BTreeMap, num::NonZeroU64};
 use drillfold_kernel::units::Seq;
 use thiserror::Error;
 
-use super::run::{RunError, log_mark};
+use super::run::{RunError, log_mark, world};
 use crate::{
-    contract::config::RuntimeConfig,
     replay::{LongRecorder, RecordError},
     scenario::error::ScenarioErrors,
-    sim::{Deployment, Fault, Leg, Legs, Simulation},
+    sim::{Fault, Leg, Legs, Simulation},
     wal::{Checkpoint, Digest256, LogHeader, LogWriter},
 };
 
@@ -68,12 +67,12 @@ pub fn generate<E: From<GenerateError>>(
     let mut legs = Legs::new(order.seed);
     let mut leg = next(&mut legs)?;
     let header = LogHeader::first(DRILL, order.seed, Digest256(leg.scenario.digest), env!("CARGO_PKG_VERSION"));
-    let mut recorder = LongRecorder::new(create(&header)?, &header).map_err(failed)?;
+    let mut recorder = LongRecorder::of_files(create(&header)?, &header).map_err(failed)?;
     let mut leg_count = 1;
     let mut faults = BTreeMap::new();
     let mut left = order.event_count.get();
     loop {
-        let mut simulation = world(&leg).map_err(|error| E::from(error.into()))?;
+        let (_, mut simulation) = world(&leg.scenario, None).map_err(|error| E::from(error.into()))?;
         while left > 0
             && let Some(input) = simulation.next()
         {
@@ -101,19 +100,6 @@ pub fn generate<E: From<GenerateError>>(
 
 fn next<E: From<GenerateError>>(legs: &mut Legs) -> Result<Leg, E> {
     legs.next().map_err(|error| E::from(error.into()))
-}
-
-fn world(leg: &Leg) -> Result<Simulation, RunError> {
-    let scenario = &leg.scenario;
-    let name = || scenario.full_name();
-    let config =
-        RuntimeConfig::new(&scenario.config).map_err(|source| RunError::Config { scenario: name(), source })?;
-    let deployment = Deployment {
-        config: config.kernel,
-        runtime_config_hash: config.hash,
-        reference_instrument: config.reference_instrument,
-    };
-    Simulation::new(scenario, deployment, None).map_err(|source| RunError::World { scenario: name(), source })
 }
 
 fn count_faults(leg: &Leg, simulation: &Simulation, faults: &mut BTreeMap<Fault, u64>) {

@@ -136,17 +136,8 @@ pub fn run_watched(
     recording: Option<Vec<RecordedInput>>,
     mut watch: impl FnMut(Seq, &drillfold_kernel::event::Event, &crate::replay::Folder),
 ) -> Result<Outcome, RunError> {
-    let name = || scenario.full_name();
     let not_recorded = |source| RunError::Record { scenario: scenario.full_name(), source: Box::new(source) };
-    let config =
-        RuntimeConfig::new(&scenario.config).map_err(|source| RunError::Config { scenario: name(), source })?;
-    let deployment = Deployment {
-        config: config.kernel.clone(),
-        runtime_config_hash: config.hash.clone(),
-        reference_instrument: config.reference_instrument.clone(),
-    };
-    let mut simulation = Simulation::new(scenario, deployment, recording)
-        .map_err(|source| RunError::World { scenario: name(), source })?;
+    let (config, mut simulation) = world(scenario, recording)?;
     let mut recorder = Recorder::new(
         &clipped(&scenario.full_name(), TEXT_SIZE_BYTES_MAX),
         scenario.seed,
@@ -233,6 +224,24 @@ impl Outcome {
         let (safe, _) = self.safe?;
         Some(safe.since(trigger))
     }
+}
+
+/// Returns the effective configuration of a scenario and its world.
+pub(super) fn world(
+    scenario: &Scenario,
+    recording: Option<Vec<RecordedInput>>,
+) -> Result<(RuntimeConfig, Simulation), RunError> {
+    let name = || scenario.full_name();
+    let config =
+        RuntimeConfig::new(&scenario.config).map_err(|source| RunError::Config { scenario: name(), source })?;
+    let deployment = Deployment {
+        config: config.kernel.clone(),
+        runtime_config_hash: config.hash.clone(),
+        reference_instrument: config.reference_instrument.clone(),
+    };
+    let simulation = Simulation::new(scenario, deployment, recording)
+        .map_err(|source| RunError::World { scenario: name(), source })?;
+    Ok((config, simulation))
 }
 
 /// Returns a step's mark as a log has it.

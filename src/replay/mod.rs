@@ -7,15 +7,13 @@
 //! **Invariant:** replay never consults a time for order; sequence numbers alone order events.
 
 mod folder;
-mod long_recorder;
 mod point;
 mod recorder;
 mod tracer;
 mod verify;
 
 pub use folder::{FoldError, Folder, Strides, leaves_of, state_fingerprint};
-pub use long_recorder::LongRecorder;
 pub use point::{Events, Images, Place, Walk, fold_to, last_event};
-pub use recorder::{RecordError, Recorded, Recorder};
+pub use recorder::{LongRecorder, RecordError, Recorded, RecordedLog, Recorder};
 pub use tracer::{TraceLogError, Tracer, TracerError, trace_log};
 pub use verify::{Divergence, Replay, ReplayError, ReplayedStatus, replay, replay_files};

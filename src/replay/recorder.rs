@@ -10,7 +10,7 @@ use super::{
     folder::{Folder, Strides},
     tracer::{Tracer, TracerError},
 };
-use crate::wal::{AppendError, Checkpoint, Digest128, Digest256, LogEncoder, LogHeader, Mark};
+use crate::wal::{AppendError, Checkpoint, Digest128, Digest256, LogEncoder, LogHeader, LogWriter, Mark};
 
 /// Why a run can't be recorded.
 #[derive(Debug, Error)]
@@ -48,27 +48,59 @@ pub struct Recorded {
     pub last: Checkpoint,
 }
 
+/// A log that a run is recorded into.
+pub trait RecordedLog {
+    /// Appends a mark in front of the next event.
+    ///
+    /// # Errors
+    /// The log's own.
+    fn mark(&mut self, at: TimeMs, mark: &Mark) -> Result<(), AppendError>;
+
+    /// Appends an event and returns the number it got.
+    ///
+    /// # Errors
+    /// The log's own.
+    fn event(&mut self, at: TimeMs, event: &Event) -> Result<Seq, AppendError>;
+}
+
+impl RecordedLog for LogEncoder {
+    fn mark(&mut self, at: TimeMs, mark: &Mark) -> Result<(), AppendError> {
+        Self::mark(self, at, mark)
+    }
+
+    fn event(&mut self, at: TimeMs, event: &Event) -> Result<Seq, AppendError> {
+        Self::event(self, at, event)
+    }
+}
+
+impl RecordedLog for LogWriter {
+    fn mark(&mut self, at: TimeMs, mark: &Mark) -> Result<(), AppendError> {
+        Self::mark(self, at, mark)
+    }
+
+    fn event(&mut self, at: TimeMs, event: &Event) -> Result<Seq, AppendError> {
+        Self::event(self, at, event)
+    }
+}
+
 /// Appends each event to the log before it is folded.
 #[derive(Debug)]
-pub struct Recorder {
+pub struct Recorder<L = LogEncoder> {
     tracer: Tracer,
-    log: LogEncoder,
+    log: L,
     drill: String,
 }
 
-impl Recorder {
-    /// Begins a log and its trace, whose strides are those of drills.
-    ///
-    /// # Errors
-    /// [`RecordError`]: a name that is too long for the log.
-    pub fn new(drill: &str, seed: u64, scenario_digest: [u8; 32], tool_version: &str) -> Result<Self, RecordError> {
-        let failed = |source| RecordError::Append { drill: drill.to_owned(), source };
-        let digest = Digest256(scenario_digest);
-        let header = LogHeader::first(drill, seed, digest, tool_version);
-        let log = LogEncoder::new(&header).map_err(failed)?;
-        let tracer = Tracer::new(&header, Strides::DRILL)
-            .map_err(|source| RecordError::Trace { drill: drill.to_owned(), source })?;
-        Ok(Self { tracer, log, drill: drill.to_owned() })
+/// A recorder of a long run: its log goes to files as it grows, its trace to the caller part by part. Memory does not grow
+/// with the log, as long as the bytes of the trace are taken.
+pub type LongRecorder = Recorder<LogWriter>;
+
+impl<L: RecordedLog> Recorder<L> {
+    fn begin(log: L, header: &LogHeader, strides: Strides) -> Result<Self, RecordError> {
+        let drill = header.drill.clone();
+        let tracer =
+            Tracer::new(header, strides).map_err(|source| RecordError::Trace { drill: drill.clone(), source })?;
+        Ok(Self { tracer, log, drill })
     }
 
     /// Notes a mark before the next event.
@@ -95,6 +127,26 @@ impl Recorder {
         self.tracer.folder()
     }
 
+    fn not_traced(&self, source: TracerError) -> RecordError {
+        RecordError::Trace { drill: self.drill.clone(), source }
+    }
+
+    fn failed(&self, source: AppendError) -> RecordError {
+        RecordError::Append { drill: self.drill.clone(), source }
+    }
+}
+
+impl Recorder<LogEncoder> {
+    /// Begins a log and its trace, whose strides are those of drills.
+    ///
+    /// # Errors
+    /// [`RecordError`]: a name that is too long for the log.
+    pub fn new(drill: &str, seed: u64, scenario_digest: [u8; 32], tool_version: &str) -> Result<Self, RecordError> {
+        let header = LogHeader::first(drill, seed, Digest256(scenario_digest), tool_version);
+        let log = LogEncoder::new(&header).map_err(|source| RecordError::Append { drill: drill.to_owned(), source })?;
+        Self::begin(log, &header, Strides::DRILL)
+    }
+
     /// Seals log and trace.
     ///
     /// # Errors
@@ -109,12 +161,30 @@ impl Recorder {
             last,
         })
     }
+}
 
-    fn not_traced(&self, source: TracerError) -> RecordError {
-        RecordError::Trace { drill: self.drill.clone(), source }
+impl Recorder<LogWriter> {
+    /// Begins the trace of a new log, which was created with that header. Its strides are [`Strides::LONG`].
+    ///
+    /// # Errors
+    /// [`RecordError::Trace`]: a header that no trace can have.
+    pub fn of_files(log: LogWriter, header: &LogHeader) -> Result<Self, RecordError> {
+        Self::begin(log, header, Strides::LONG)
     }
 
-    fn failed(&self, source: AppendError) -> RecordError {
-        RecordError::Append { drill: self.drill.clone(), source }
+    /// Takes the bytes of the trace that were not taken yet; `None` where there are none.
+    pub fn take_trace(&mut self) -> Option<Vec<u8>> {
+        self.tracer.has_pending().then(|| self.tracer.take_pending())
+    }
+
+    /// Seals the log and then the trace. Returns the last checkpoint and the rest of the trace.
+    ///
+    /// # Errors
+    /// [`RecordError`].
+    pub fn finish(self) -> Result<(Checkpoint, Vec<u8>), RecordError> {
+        let Self { mut tracer, log, drill } = self;
+        log.finish().map_err(|source| RecordError::Append { drill: drill.clone(), source })?;
+        let last = tracer.finish().map_err(|source| RecordError::Trace { drill, source })?;
+        Ok((last, tracer.take_pending()))
     }
 }
