@@ -11,7 +11,7 @@ use drillfold_kernel::units::Seq;
 use serde_json::json;
 
 use super::{
-    EXIT_DIFFERS, EXIT_HOLDS,
+    EXIT_DIFFERS, EXIT_HOLDS, Format,
     logs::{Progress, TraceFile, open_log},
     project::Project,
 };
@@ -24,7 +24,7 @@ use crate::{
     judge::facts::parse_condition,
     replay::{Strides, trace_log},
     storage::Storage as _,
-    text::time::moment,
+    text::{clip::clipped, time::moment},
     wal::{Digests, Trace},
 };
 
@@ -48,16 +48,7 @@ pub struct BisectArgs {
     trace: Option<PathBuf>,
     /// Output for people or for programs
     #[arg(long, value_enum, default_value_t)]
-    format: BisectFormat,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-enum BisectFormat {
-    /// Text.
-    #[default]
-    Human,
-    /// One JSON document.
-    Json,
+    format: Format,
 }
 
 /// Carries out `drillfold bisect`. Nothing to find is exit code 0: a condition that never holds, two runs that agree.
@@ -79,7 +70,7 @@ fn when(project: &Project, args: &BisectArgs, text: &str, out: &mut dyn Write) -
     let mut files = open_log(project, &args.log, Digests::Check)?;
     let (found, looked_at) = first_holding(&mut files, &condition)?;
     match args.format {
-        BisectFormat::Json => {
+        Format::Json => {
             let whole = json!({
                 "schema": "drillfold/holding/v1",
                 "condition": text,
@@ -88,7 +79,7 @@ fn when(project: &Project, args: &BisectArgs, text: &str, out: &mut dyn Write) -
             });
             writeln!(out, "{}", serde_json::to_string_pretty(&whole)?)?;
         }
-        BisectFormat::Human => match &found {
+        Format::Human => match &found {
             Some(holding) => holding_text(holding, out)?,
             None => writeln!(out, "it holds after none of the {looked_at} events")?,
         },
@@ -146,9 +137,9 @@ fn builds(project: &Project, args: &BisectArgs, out: &mut dyn Write, err: &mut d
     let mut right = OwnRun::new(&mut files, own);
     let found = part_runs(left.as_mut(), &mut right)?;
     match (&found, args.format) {
-        (None, BisectFormat::Human) => writeln!(out, "{} and this build do the same", left.name())?,
-        (Some(parting), BisectFormat::Human) => parting_text(parting, out)?,
-        (found, BisectFormat::Json) => writeln!(out, "{}", serde_json::to_string_pretty(found)?)?,
+        (None, Format::Human) => writeln!(out, "{} and this build do the same", left.name())?,
+        (Some(parting), Format::Human) => parting_text(parting, out)?,
+        (found, Format::Json) => writeln!(out, "{}", serde_json::to_string_pretty(found)?)?,
     }
     Ok(if found.is_some() { EXIT_DIFFERS } else { EXIT_HOLDS })
 }
@@ -178,7 +169,9 @@ fn parting_text(found: &Parting, out: &mut dyn Write) -> io::Result<()> {
         writeln!(out, "\nparts of the state that differ after event {}: {}", difference.seq, difference.part_count)?;
         for part in &difference.parts {
             let shown = |value: &Option<serde_json::Value>| {
-                value.as_ref().map_or_else(|| "nothing".to_owned(), |value| clipped(&value.to_string()))
+                value
+                    .as_ref()
+                    .map_or_else(|| "nothing".to_owned(), |value| clipped(&value.to_string(), SHOWN_LENGTH_MAX))
             };
             let written = |seq: Option<u64>| match seq {
                 Some(seq) => format!("event {seq}"),
@@ -216,10 +209,7 @@ fn sides(beginning: &Beginning, out: &mut dyn Write) -> io::Result<()> {
     let sides = [("left", &beginning.left), ("right", &beginning.right)];
     for (place, (side, look)) in sides.iter().enumerate() {
         let Some(look) = look else { continue };
-        let lists = [("reasons", &look.reasons), ("latch", &look.codes)];
-        let lists = lists.iter().filter(|(_, items)| !items.is_empty());
-        let lists: String = lists.map(|(name, items)| format!("  {name} {}", items.join(","))).collect();
-        writeln!(out, "  {side:5}  {}{lists}", look.mode)?;
+        writeln!(out, "  {side:5}  {}", look.standing())?;
         // What both did in the same order says nothing about the difference.
         let (_, other) = sides[1 - place];
         let others = other.as_ref().map(|other| other.effects.as_slice()).unwrap_or_default();
@@ -228,19 +218,14 @@ fn sides(beginning: &Beginning, out: &mut dyn Write) -> io::Result<()> {
             writeln!(out, "         -> {same} effects that are the same")?;
         }
         for effect in &look.effects[same..] {
-            writeln!(out, "         -> {}", clipped(&effect.to_string()))?;
+            writeln!(out, "         -> {}", clipped(&effect.to_string(), SHOWN_LENGTH_MAX))?;
         }
     }
     Ok(())
 }
 
-fn clipped(text: &str) -> String {
-    const LENGTH_MAX: usize = 160;
-    match text.char_indices().nth(LENGTH_MAX) {
-        Some((end, _)) => format!("{}...", &text[..end]),
-        None => text.to_owned(),
-    }
-}
+/// Longest value or effect that is printed for people, characters.
+const SHOWN_LENGTH_MAX: usize = 160;
 
 /// Another drillfold, asked through its command line (specs/replay-output.md).
 struct OtherBuild<'p> {

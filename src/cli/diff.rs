@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::{EXIT_DIFFERS, EXIT_HOLDS, logs::open_log, project::Project};
+use super::{EXIT_DIFFERS, EXIT_HOLDS, Format, logs::open_log, project::Project};
 use crate::{
     contract::diff::{diff, to_text},
     inspect::{LogDiff, LoggedEvent, diff_logs},
@@ -26,16 +26,7 @@ pub struct DiffArgs {
     right: PathBuf,
     /// Output for people or for programs
     #[arg(long, value_enum, default_value_t)]
-    format: DiffFormat,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-enum DiffFormat {
-    /// Text.
-    #[default]
-    Human,
-    /// One JSON document.
-    Json,
+    format: Format,
 }
 
 /// Carries out `drillfold diff`.
@@ -63,8 +54,8 @@ fn documents(project: &Project, args: &DiffArgs, out: &mut dyn Write) -> anyhow:
     };
     let found = diff(&read(&args.left)?, &read(&args.right)?);
     match args.format {
-        DiffFormat::Human => write!(out, "{}", to_text(&found))?,
-        DiffFormat::Json => {
+        Format::Human => write!(out, "{}", to_text(&found))?,
+        Format::Json => {
             let whole = json!({ "schema": "drillfold/status-diff/v1", "differences": found });
             writeln!(out, "{}", serde_json::to_string_pretty(&whole)?)?;
         }
@@ -77,8 +68,8 @@ fn logs(project: &Project, args: &DiffArgs, out: &mut dyn Write) -> anyhow::Resu
     let mut right = open_log(project, &args.right, Digests::Check)?;
     let found = diff_logs(&mut left, &mut right)?;
     match args.format {
-        DiffFormat::Human => text(&found, out)?,
-        DiffFormat::Json => {
+        Format::Human => text(&found, out)?,
+        Format::Json => {
             let whole = json!({ "schema": "drillfold/log-diff/v1", "diff": found });
             writeln!(out, "{}", serde_json::to_string_pretty(&whole)?)?;
         }

@@ -8,15 +8,14 @@ use std::{
 use serde_json::json;
 
 use super::{
-    EXIT_HOLDS,
-    logs::{PlaceText, TraceFile, images, open_log},
+    EXIT_HOLDS, Format,
+    logs::{PlaceText, TraceFile, with_images},
     project::Project,
 };
 use crate::{
     inspect::{Clearing, EventAt, Explanation, MarkAt, Need, Root, explain},
     replay::Place,
     text::time::moment,
-    wal::Digests,
 };
 
 /// Options of `drillfold explain`.
@@ -37,16 +36,7 @@ pub struct ExplainArgs {
     no_trace: bool,
     /// Output for people or for programs
     #[arg(long, value_enum, default_value_t)]
-    format: ExplainFormat,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-enum ExplainFormat {
-    /// Text.
-    #[default]
-    Human,
-    /// One JSON document.
-    Json,
+    format: Format,
 }
 
 /// Carries out `drillfold explain`.
@@ -54,22 +44,21 @@ enum ExplainFormat {
 /// # Errors
 /// A log or trace that can't be read, a place that the log has not.
 pub fn run(project: &Project, args: &ExplainArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
-    let mut files = open_log(project, &args.log, Digests::Skip)?;
     let trace = if args.no_trace { None } else { TraceFile::find(project, &args.log, args.trace.as_deref())? };
-    let trace = trace.as_ref().map(TraceFile::read).transpose()?;
-    let images = images(trace.as_ref(), &files)?;
-    let place = match args.at {
-        Some(place) => place.in_log(&mut files)?,
-        None => Place::End,
-    };
-    let found = explain(&mut files, images, place)?;
+    let (drill, found) = with_images(project, &args.log, trace.as_ref(), |files, images| {
+        let place = match args.at {
+            Some(place) => place.in_log(files)?,
+            None => Place::End,
+        };
+        Ok((files.header().drill.clone(), explain(files, images, place)?))
+    })?;
     let mut out = BufWriter::new(out);
     match args.format {
-        ExplainFormat::Human => text(&found, &mut out)?,
-        ExplainFormat::Json => {
+        Format::Human => text(&found, &mut out)?,
+        Format::Json => {
             let whole = json!({
                 "schema": "drillfold/explanation/v1",
-                "drill": files.header().drill,
+                "drill": drill,
                 "explanation": found,
             });
             writeln!(out, "{}", serde_json::to_string_pretty(&whole)?)?;

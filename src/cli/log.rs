@@ -16,7 +16,7 @@ use drillfold_kernel::{
 };
 use serde_json::{Value, json};
 
-use super::{EXIT_DIFFERS, EXIT_HOLDS, EXIT_UNCHECKED, logs::Progress, project::Project};
+use super::{EXIT_DIFFERS, EXIT_HOLDS, EXIT_UNCHECKED, Format, logs::Progress, project::Project};
 use crate::{
     inspect,
     judge::generate::{self, Order},
@@ -57,7 +57,7 @@ struct VerifyArgs {
     log: PathBuf,
     /// Output for people or for programs
     #[arg(long, value_enum, default_value_t)]
-    format: LogFormat,
+    format: Format,
 }
 
 #[derive(Clone, Debug, clap::Args)]
@@ -80,7 +80,7 @@ struct StatArgs {
     log: PathBuf,
     /// Output for people or for programs
     #[arg(long, value_enum, default_value_t)]
-    format: LogFormat,
+    format: Format,
 }
 
 #[derive(Clone, Debug, clap::Args)]
@@ -121,16 +121,6 @@ struct GenerateArgs {
     events: NonZeroU64,
 }
 
-/// Output format of the commands that have one.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-enum LogFormat {
-    /// Text.
-    #[default]
-    Human,
-    /// One JSON document.
-    Json,
-}
-
 /// Carries out `drillfold log`.
 ///
 /// # Errors
@@ -162,8 +152,8 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 fn verify(project: &Project, args: &VerifyArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
     let found = verify_log(project.storage(), &args.log, Access::Mapped)?;
     match args.format {
-        LogFormat::Human => verify_text(&args.log, &found, out)?,
-        LogFormat::Json => writeln!(out, "{}", serde_json::to_string_pretty(&verify_document(&found))?)?,
+        Format::Human => verify_text(&args.log, &found, out)?,
+        Format::Json => writeln!(out, "{}", serde_json::to_string_pretty(&verify_document(&found))?)?,
     }
     Ok(if found.is_sound() { EXIT_HOLDS } else { EXIT_DIFFERS })
 }
@@ -272,8 +262,8 @@ fn repair(project: &Project, args: &RepairArgs, out: &mut dyn Write, err: &mut d
 fn stat(project: &Project, args: &StatArgs, out: &mut dyn Write, err: &mut dyn Write) -> anyhow::Result<u8> {
     let found = log_statistics(project.storage(), &args.log, Access::Mapped)?;
     match args.format {
-        LogFormat::Human => stat_text(&found, out)?,
-        LogFormat::Json => writeln!(out, "{}", serde_json::to_string_pretty(&stat_document(&found))?)?,
+        Format::Human => stat_text(&found, out)?,
+        Format::Json => writeln!(out, "{}", serde_json::to_string_pretty(&stat_document(&found))?)?,
     }
     if let Some(damage) = &found.damage {
         out.flush()?;

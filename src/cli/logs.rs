@@ -110,15 +110,23 @@ impl TraceFile {
     }
 }
 
-/// Returns the images of a trace that can be used for a log.
+/// Opens a log of which a part will be read, with the state images of its trace, and asks something of them.
 ///
 /// # Errors
-/// This build's own state can't be encoded.
-pub fn images<'t>(trace: Option<&'t Trace<'t>>, files: &LogFiles<'_>) -> anyhow::Result<Option<Images<'t>>> {
-    match trace {
-        Some(trace) => Ok(Images::of(trace, files.header())?),
-        None => Ok(None),
-    }
+/// A log or trace that can't be read; whatever `ask` returns.
+pub fn with_images<T>(
+    project: &Project,
+    log: &Path,
+    trace: Option<&TraceFile>,
+    ask: impl FnOnce(&mut LogFiles<'_>, Option<Images<'_>>) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
+    let mut files = open_log(project, log, Digests::Skip)?;
+    let trace = trace.map(TraceFile::read).transpose()?;
+    let images = match &trace {
+        Some(trace) => Images::of(trace, files.header())?,
+        None => None,
+    };
+    ask(&mut files, images)
 }
 
 /// Says on a terminal how far a long log has been read; nothing where nobody looks.

@@ -75,6 +75,16 @@ enum Command {
     Registry(registry::RegistryArgs),
 }
 
+/// Output format of the commands that print a text or one document.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// Text.
+    #[default]
+    Human,
+    /// One JSON document.
+    Json,
+}
+
 /// Carries out the command line and returns the exit code. Results go to `out`, what is wrong to `err`.
 pub fn main(arguments: impl IntoIterator<Item = std::ffi::OsString>, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
     let cli = match Cli::try_parse_from(arguments) {

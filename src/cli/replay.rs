@@ -6,11 +6,12 @@ use std::{
 };
 
 use drillfold_kernel::units::Seq;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{
     EXIT_DIFFERS, EXIT_HOLDS,
-    logs::{PlaceText, Progress, TraceFile, images, open_log},
+    logs::{PlaceText, Progress, TraceFile, open_log, with_images},
     project::Project,
     run::{RunArgs, simulate_all},
 };
@@ -299,41 +300,39 @@ fn at(
     trace: Option<&TraceFile>,
     out: &mut dyn Write,
 ) -> anyhow::Result<u8> {
-    let mut files = open_log(project, &args.log, Digests::Skip)?;
-    let trace = trace.map(TraceFile::read).transpose()?;
-    let images = images(trace.as_ref(), &files)?;
-    let place = place.in_log(&mut files)?;
     if args.state {
-        let found = state_at(&mut files, images, place, &args.written)?;
-        match args.format {
-            ReplayFormat::Human | ReplayFormat::Json => writeln!(out, "{}", serde_json::to_string_pretty(&found)?)?,
-            ReplayFormat::Jsonl => writeln!(out, "{}", serde_json::to_string(&found)?)?,
-        }
+        let found = with_images(project, &args.log, trace, |files, images| {
+            let place = place.in_log(files)?;
+            Ok(state_at(files, images, place, &args.written)?)
+        })?;
+        print_document(&found, args.format, out)?;
         return Ok(EXIT_HOLDS);
     }
-    let folder = fold_to(&mut files, images, place)?;
+    let (drill, folder) = with_images(project, &args.log, trace, |files, images| {
+        let place = place.in_log(files)?;
+        Ok((files.header().drill.clone(), fold_to(files, images, place)?))
+    })?;
     let document = folder.kernel().status().as_ref().map(document);
-    match args.format {
-        ReplayFormat::Human => {
-            write!(out, "{}", document.as_ref().map_or_else(|| "no process was up\n".to_owned(), status_text))?;
-            writeln!(out, "{}: after event {}, {}", files.header().drill, folder.seq().0, moment(folder.at().0))?;
-        }
-        format => {
-            let whole = json!({
-                "schema": "drillfold/replay-at/v1",
-                "drill": files.header().drill,
-                "seq": folder.seq().0,
-                "at_ms": folder.at().0,
-                "status": document,
-            });
-            print_document(&whole, format, out)?;
-        }
+    if args.format == ReplayFormat::Human {
+        write!(out, "{}", document.as_ref().map_or_else(|| "no process was up\n".to_owned(), status_text))?;
+        writeln!(out, "{drill}: after event {}, {}", folder.seq().0, moment(folder.at().0))?;
+        return Ok(EXIT_HOLDS);
     }
+    let whole = json!({
+        "schema": "drillfold/replay-at/v1",
+        "drill": drill,
+        "seq": folder.seq().0,
+        "at_ms": folder.at().0,
+        "status": document,
+    });
+    print_document(&whole, args.format, out)?;
     Ok(EXIT_HOLDS)
 }
 
-fn print_document(whole: &Value, format: ReplayFormat, out: &mut dyn Write) -> anyhow::Result<()> {
-    let text = if format == ReplayFormat::Jsonl { whole.to_string() } else { serde_json::to_string_pretty(whole)? };
+/// Prints one document: indented, or for [`ReplayFormat::Jsonl`] on one line.
+fn print_document(whole: &impl Serialize, format: ReplayFormat, out: &mut dyn Write) -> anyhow::Result<()> {
+    let is_line = format == ReplayFormat::Jsonl;
+    let text = if is_line { serde_json::to_string(whole)? } else { serde_json::to_string_pretty(whole)? };
     writeln!(out, "{text}")?;
     Ok(())
 }
@@ -358,7 +357,7 @@ fn print_statuses(project: &Project, args: &ReplayArgs, every: u64, out: &mut dy
     }
     if args.format == ReplayFormat::Json {
         let whole = json!({ "schema": "drillfold/statuses/v1", "statuses": documents });
-        writeln!(out, "{}", serde_json::to_string_pretty(&whole)?)?;
+        print_document(&whole, args.format, out)?;
     }
     Ok(EXIT_HOLDS)
 }
@@ -370,18 +369,12 @@ fn print_events(
     trace: Option<&TraceFile>,
     out: &mut dyn Write,
 ) -> anyhow::Result<u8> {
-    let mut files = open_log(project, &args.log, Digests::Skip)?;
-    let trace = trace.map(TraceFile::read).transpose()?;
-    let images = images(trace.as_ref(), &files)?;
-    let found = looks(&mut files, images, window, args.every)?;
+    let found = with_images(project, &args.log, trace, |files, images| Ok(looks(files, images, window, args.every)?))?;
     match args.format {
         ReplayFormat::Human => {
             for look in found {
                 writeln!(out, "{:>8}  {}  {}", look.seq, moment(look.at_ms), look.event)?;
-                let lists = [("reasons", &look.reasons), ("latch", &look.codes)];
-                let lists = lists.iter().filter(|(_, items)| !items.is_empty());
-                let lists: String = lists.map(|(name, items)| format!("  {name} {}", items.join(","))).collect();
-                writeln!(out, "          {}{lists}", look.mode)?;
+                writeln!(out, "          {}", look.standing())?;
                 for effect in &look.effects {
                     writeln!(out, "          -> {effect}")?;
                 }
@@ -462,10 +455,7 @@ fn status(found: &Replay, args: &ReplayArgs, out: &mut dyn Write) -> anyhow::Res
             "at_ms": found.at.0,
             "status": document,
         });
-        let text =
-            if args.format == ReplayFormat::Json { serde_json::to_string_pretty(&whole)? } else { whole.to_string() };
-        writeln!(out, "{text}")?;
-        return Ok(());
+        return print_document(&whole, args.format, out);
     }
     write!(out, "{}", document.as_ref().map_or_else(|| "no process was up\n".to_owned(), status_text))?;
     let compared = match (found.compared, &found.divergence) {

@@ -14,7 +14,7 @@ use anyhow::{Context as _, bail};
 use drillfold_kernel::registry::TradingMode;
 use serde_json::{Value, json};
 
-use super::{EXIT_DIFFERS, EXIT_HOLDS, evidence::write_or_compare, project::Project};
+use super::{EXIT_DIFFERS, EXIT_HOLDS, Format, evidence::write_or_compare, project::Project};
 use crate::{
     contract::document::to_text,
     evidence::DrillRun,
@@ -64,16 +64,6 @@ pub struct RunArgs {
     /// List every check, not only those that fail
     #[arg(long)]
     pub verbose: bool,
-}
-
-/// Output format.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum Format {
-    /// A table.
-    #[default]
-    Human,
-    /// One JSON document.
-    Json,
 }
 
 fn seeds(text: &str) -> Result<(u64, u64), String> {

@@ -281,8 +281,9 @@ pub fn part_runs(left: &mut dyn Run, right: &mut dyn Run) -> Result<Option<Parti
     let by_state = terms.state.then(|| traces.first_state_difference(0)).flatten();
     let Some(first) = by_chain.into_iter().chain(by_state).min() else { return Ok(None) };
 
+    let differing = if by_chain.is_some() { traces.differing_events() } else { Vec::new() };
     let observable = match by_chain {
-        Some(place) => Some(observable(&traces, place, left, right)?),
+        Some(place) => Some(observable(traces.window(place), &differing, left, right)?),
         None => None,
     };
     // What they did differently may come from states that are the same again at the next checkpoint.
@@ -312,7 +313,7 @@ pub fn part_runs(left: &mut dyn Run, right: &mut dyn Run) -> Result<Option<Parti
         state,
         components,
         difference,
-        met_again: traces.met_again(by_chain, by_state),
+        met_again: traces.met_again(&differing, by_state),
     }))
 }
 
@@ -395,8 +396,7 @@ impl Traces<'_> {
             .collect()
     }
 
-    fn met_again(&self, by_chain: Option<usize>, by_state: Option<usize>) -> MetAgain {
-        let events = if by_chain.is_some() { self.differing_events() } else { Vec::new() };
+    fn met_again(&self, events: &[(Seq, Seq)], by_state: Option<usize>) -> MetAgain {
         let state_same_at = by_state.and_then(|from| {
             self.pairs().skip(from).find(|(left, right)| left.leaves == right.leaves).map(|(left, _)| left.seq.0)
         });
@@ -410,13 +410,12 @@ impl Traces<'_> {
 
 /// Finds the first event of a window at which the two did something different.
 fn observable(
-    traces: &Traces<'_>,
-    place: usize,
+    (first, last): (Seq, Seq),
+    differing: &[(Seq, Seq)],
     left: &mut dyn Run,
     right: &mut dyn Run,
 ) -> Result<Beginning, PartError> {
-    let (first, last) = traces.window(place);
-    let by_traces = traces.differing_events().first().map(|(seq, _)| *seq).filter(|seq| (first..=last).contains(seq));
+    let by_traces = differing.first().map(|(seq, _)| *seq).filter(|seq| (first..=last).contains(seq));
     let seq = match by_traces {
         Some(seq) => Some(seq),
         None => first_by_looks((first, last), left, right, |look| Value::from(look.behaviour.clone()))?,

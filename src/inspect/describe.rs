@@ -7,7 +7,7 @@ use drillfold_kernel::{
 };
 use serde_json::Value;
 
-use crate::judge::facts::event_kind;
+use crate::{judge::facts::event_kind, text::clip::clipped};
 
 /// Longest description of an event that has no words of its own, characters.
 const FIELDS_LENGTH_MAX: usize = 120;
@@ -60,7 +60,7 @@ pub fn describe(event: &Event, kernel: &Kernel) -> String {
         Event::InstrumentRefreshed(id) => format!("{kind}: {}", name(*id)),
         other => match fields(other) {
             Value::Null => kind.to_owned(),
-            fields => clipped(&format!("{kind}: {fields}")),
+            fields => clipped(&format!("{kind}: {fields}"), FIELDS_LENGTH_MAX),
         },
     }
 }
@@ -80,12 +80,5 @@ fn variant_of(value: &impl serde::Serialize) -> String {
         Ok(Value::Object(variant)) => variant.into_iter().next().map(|(name, _)| name).unwrap_or_default(),
         Ok(Value::String(name)) => name,
         Ok(_) | Err(_) => String::new(),
-    }
-}
-
-fn clipped(text: &str) -> String {
-    match text.char_indices().nth(FIELDS_LENGTH_MAX) {
-        Some((end, _)) => format!("{}...", &text[..end]),
-        None => text.to_owned(),
     }
 }

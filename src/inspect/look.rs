@@ -43,6 +43,17 @@ pub struct Look {
     pub leaves: Map<String, Value>,
 }
 
+impl Look {
+    /// Returns mode, reasons and codes, for people.
+    #[must_use]
+    pub fn standing(&self) -> String {
+        let lists = [("reasons", &self.reasons), ("latch", &self.codes)];
+        let lists = lists.iter().filter(|(_, items)| !items.is_empty());
+        let lists: String = lists.map(|(name, items)| format!("  {name} {}", items.join(","))).collect();
+        format!("{}{lists}", self.mode)
+    }
+}
+
 /// A state, field by field.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StateAt {

@@ -20,8 +20,8 @@ use crate::{
         expr::Expr,
         observe::{Cell, Observer},
     },
-    replay::{Folder, ReplayError, Strides},
-    wal::{LogFileError, LogFiles, MarkKind, RecordBody},
+    replay::{Events, Folder, Passed, ReplayError, Strides},
+    wal::{LogFiles, MarkKind},
 };
 
 /// How many events before and after the found one are shown.
@@ -79,37 +79,32 @@ pub struct Holding {
 /// # Errors
 /// [`ReplayError`].
 pub fn first_holding(files: &mut LogFiles<'_>, condition: &Expr) -> Result<(Option<Holding>, u64), ReplayError> {
-    let file = files.segment_path().display().to_string();
-    files.header().require_known_schema(&file).map_err(LogFileError::Header)?;
+    let mut events = Events::new(files)?;
     let mut folder = Folder::new(Strides::LONG);
     let mut observer = Observer::default();
-    let mut event = Event::LoopTicked;
     let mut before: VecDeque<(Seq, TimeMs, Event)> = VecDeque::new();
     let mut found: Option<Holding> = None;
     let names: Vec<(usize, String)> = condition.names().map(|(place, name)| (place, name.to_owned())).collect();
     let values = |observer: &Observer| -> Vec<Cell> { names.iter().map(|(place, _)| observer.cell(*place)).collect() };
     let mut last_values = values(&observer);
     let mut last_status = None;
-    while let Some(record) = files.next_record()? {
-        let (seq, at) = (record.seq, record.at);
-        let raw = match &record.body {
-            RecordBody::Event(raw) => raw,
-            RecordBody::Mark(mark) if mark.kind == MarkKind::Trigger => {
+    while let Some(Passed { seq, at, mark }) = events.next_or_mark()? {
+        if let Some(mark) = mark {
+            if mark.kind == MarkKind::Trigger {
                 observer.trigger(at);
-                continue;
             }
-            _ => continue,
-        };
-        raw.decode_into(&mut event).map_err(|fault| ReplayError::Decode { file: file.clone(), seq, fault })?;
-        folder.step(at, &event)?;
+            continue;
+        }
+        let event = events.event();
+        folder.step(at, event)?;
         if let Some(found) = &mut found {
-            found.after.push(neighbour(seq, at, &event, folder.kernel()));
+            found.after.push(neighbour(seq, at, event, folder.kernel()));
             if found.after.len() == NEIGHBOURS {
                 break;
             }
             continue;
         }
-        observer.after(seq, at, &event, folder.effects(), folder.kernel());
+        observer.after(seq, at, event, folder.effects(), folder.kernel());
         let cells = values(&observer);
         let holds = condition.holds(&|place| {
             let at = names.iter().position(|(known, _)| *known == place);
@@ -124,7 +119,7 @@ pub fn first_holding(files: &mut LogFiles<'_>, condition: &Expr) -> Result<(Opti
             found = Some(Holding {
                 seq: seq.0,
                 at_ms: at.0,
-                event: describe(&event, folder.kernel()),
+                event: describe(event, folder.kernel()),
                 values: shown
                     .map(|((_, name), (before, after))| Named {
                         name: name.clone(),

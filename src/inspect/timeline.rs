@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 
 use crate::{
     judge::expr::Number,
-    replay::{Folder, ReplayError, Strides},
-    wal::{LogFiles, RecordBody},
+    replay::{Events, Folder, Passed, ReplayError, Strides},
+    wal::LogFiles,
 };
 
 use super::describe::describe;
@@ -136,28 +136,21 @@ pub fn timeline<E: From<ReplayError>>(
     files: &mut LogFiles<'_>,
     mut take: impl FnMut(&Line) -> Result<(), E>,
 ) -> Result<u64, E> {
-    let file = files.segment_path().display().to_string();
+    let mut events = Events::new(files)?;
     let mut folder = Folder::new(Strides::LONG);
-    let mut event = drillfold_kernel::event::Event::LoopTicked;
     let mut standing = Standing::of(folder.kernel());
-    while let Some(record) = files.next_record().map_err(ReplayError::from)? {
-        let (seq, at) = (record.seq, record.at);
-        match &record.body {
-            RecordBody::Event(raw) => {
-                raw.decode_into(&mut event).map_err(|fault| ReplayError::Decode { file: file.clone(), seq, fault })?;
-                folder.step(at, &event).map_err(ReplayError::from)?;
-                let kernel = folder.kernel();
-                let now = Standing::of(kernel);
-                if now != standing {
-                    standing = now;
-                    let event = describe(&event, kernel);
-                    take(&Line::Change { seq, at, event, standing: standing.clone() })?;
-                }
-            }
-            RecordBody::Mark(mark) => {
-                take(&Line::Mark { seq, at, kind: mark.kind.name(), name: mark.name.clone() })?;
-            }
-            RecordBody::Batch { .. } | RecordBody::Index(_) | RecordBody::End(_) | RecordBody::Unknown(_) => {}
+    while let Some(Passed { seq, at, mark }) = events.next_or_mark()? {
+        if let Some(mark) = mark {
+            take(&Line::Mark { seq, at, kind: mark.kind.name(), name: mark.name })?;
+            continue;
+        }
+        folder.step(at, events.event()).map_err(ReplayError::from)?;
+        let kernel = folder.kernel();
+        let now = Standing::of(kernel);
+        if now != standing {
+            standing = now;
+            let event = describe(events.event(), kernel);
+            take(&Line::Change { seq, at, event, standing: standing.clone() })?;
         }
     }
     Ok(folder.seq().0)

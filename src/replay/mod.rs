@@ -13,7 +13,7 @@ mod tracer;
 mod verify;
 
 pub use folder::{FoldError, Folder, Strides, leaves_of, state_fingerprint};
-pub use point::{Events, Images, Place, Walk, fold_to, last_event};
+pub use point::{Events, Images, Passed, Place, Walk, fold_to, last_event};
 pub use recorder::{LongRecorder, RecordError, Recorded, RecordedLog, Recorder};
 pub use tracer::{TraceLogError, Tracer, TracerError, trace_log};
 pub use verify::{Divergence, Replay, ReplayError, ReplayedStatus, replay, replay_files};

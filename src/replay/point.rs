@@ -13,7 +13,7 @@ use super::{
     folder::{Folder, Strides, state_fingerprint},
     verify::ReplayError,
 };
-use crate::wal::{Digest128, LogFileError, LogFiles, LogHeader, LogRecord, RecordBody, Trace, decode_state};
+use crate::wal::{Digest128, LogFileError, LogFiles, LogHeader, LogRecord, Mark, RecordBody, Trace, decode_state};
 
 /// Which point of a log is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +60,17 @@ impl<'t> Images<'t> {
     }
 }
 
+/// What was read of a log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Passed {
+    /// Number of the event; of a mark, of the event after it.
+    pub seq: Seq,
+    /// Its time.
+    pub at: TimeMs,
+    /// The mark, where it is one.
+    pub mark: Option<Mark>,
+}
+
 /// The events of a log, decoded one by one into memory that is used again.
 #[derive(Debug)]
 pub struct Events<'f, 's> {
@@ -86,6 +97,21 @@ impl<'f, 's> Events<'f, 's> {
     #[expect(clippy::should_implement_trait, reason = "each call can fail, or lends what it returns")]
     pub fn next(&mut self) -> Result<Option<(Seq, TimeMs)>, ReplayError> {
         loop {
+            match self.next_or_mark()? {
+                Some(Passed { seq, at, mark: None }) => return Ok(Some((seq, at))),
+                Some(Passed { mark: Some(_), .. }) => {}
+                None => return Ok(None),
+            }
+        }
+    }
+
+    /// As [`Self::next`], with the marks between events in their places.
+    ///
+    /// # Errors
+    /// [`ReplayError::Log`], [`ReplayError::Decode`].
+    #[inline]
+    pub fn next_or_mark(&mut self) -> Result<Option<Passed>, ReplayError> {
+        loop {
             let (seq, at, decoded) = match self.files.next_event() {
                 Some(placed) => (placed.seq, placed.at, placed.event.decode_into(&mut self.event)),
                 None => match self.files.next_record()? {
@@ -93,11 +119,14 @@ impl<'f, 's> Events<'f, 's> {
                     Some(LogRecord { seq, at, body: RecordBody::Event(raw), .. }) => {
                         (seq, at, raw.decode_into(&mut self.event))
                     }
+                    Some(LogRecord { seq, at, body: RecordBody::Mark(mark), .. }) => {
+                        return Ok(Some(Passed { seq, at, mark: Some(mark) }));
+                    }
                     Some(_) => continue,
                 },
             };
             decoded.map_err(|fault| ReplayError::Decode { file: self.file.clone(), seq, fault })?;
-            return Ok(Some((seq, at)));
+            return Ok(Some(Passed { seq, at, mark: None }));
         }
     }
 

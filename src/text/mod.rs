@@ -10,6 +10,7 @@
 //! **What it does not do.** It knows no unit and no format: which scale a number has, and which names there are, is the
 //! caller's.
 
+pub mod clip;
 pub mod decimal;
 pub mod nearest;
 pub mod time;

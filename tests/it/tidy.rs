@@ -23,7 +23,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("wal", &["storage"]),
     ("replay", &["wal"]),
     ("judge", &["sim", "replay", "scenario", "wal", "contract", "text"]),
-    ("inspect", &["judge", "replay", "wal", "contract"]),
+    ("inspect", &["judge", "replay", "wal", "contract", "text"]),
     ("evidence", &["judge", "contract"]),
     (
         "cli",
