@@ -16,12 +16,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
-use drillfold::replay::{Folder, Strides, replay_files};
+use drillfold::replay::{Strides, replay_files, trace_log};
 use drillfold::storage::{DiskStorage, Durability, Storage};
-use drillfold::wal::{
-    Access, Digests, DurabilityPolicy, FinalRecord, LogFiles, LogHeader, LogWriter, ReadOptions, StateImage, Trace,
-    TraceEncoder, WriterOptions, encode_state,
-};
+use drillfold::wal::{Access, Digests, DurabilityPolicy, LogFiles, LogWriter, ReadOptions, Trace, WriterOptions};
 
 /// Names the log for the process that replays it.
 const LOG: &str = "DRILLFOLD_BENCH_LOG_TO_REPLAY";
@@ -47,55 +44,29 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// A log with its trace, as they are written.
-struct Recording {
-    event_count: u64,
-    path: PathBuf,
-    log: LogWriter,
-    trace: TraceEncoder,
-}
-
-impl Recording {
-    fn create(event_count: u64, path: &Path, header: &LogHeader) -> Result<Self, Box<dyn Error>> {
-        let options = WriterOptions { preallocate_bytes: 0, ..WriterOptions::segmented(DurabilityPolicy::Never) };
-        let disk = Arc::new(DiskStorage::new(Durability::Unsynced));
-        let of_log = Folder::trace_header(header.event_schema, header.scenario_digest, header.seed, Strides::LONG)?;
-        let (path, trace) = (path.to_path_buf(), TraceEncoder::new(&of_log)?);
-        Ok(Self { event_count, log: LogWriter::create(disk, &path, header, options)?, path, trace })
-    }
-
-    fn finish(mut self, folder: &mut Folder) -> Result<(), Box<dyn Error>> {
-        self.log.finish()?;
-        let last = folder.checkpoint()?;
-        self.trace.checkpoint(&last)?;
-        let (seq, at, chain, state) = (last.seq, last.at, last.chain, last.state);
-        self.trace.finish(&FinalRecord { seq, at, event_count: seq.0, chain, state })?;
-        let disk = DiskStorage::new(Durability::Unsynced);
-        Ok(disk.replace(&self.path.with_extension("trace"), &self.trace.take_pending())?)
-    }
-}
-
-/// Makes each log with a simulation of its own: the checkpoint at its end is part of the chain.
+/// Makes each log with a simulation of its own, and its trace from it.
 fn make(logs: &[(u64, PathBuf)]) -> Result<(), Box<dyn Error>> {
-    let text = String::from_utf8(DiskStorage::new(Durability::Unsynced).read(Path::new(market_data::SCENARIO))?)?;
+    let disk = DiskStorage::new(Durability::Unsynced);
+    let text = String::from_utf8(disk.read(Path::new(market_data::SCENARIO))?)?;
     for (event_count, path) in logs {
-        let mut recording = None;
-        let mut folder = market_data::simulate(&text, *event_count, Strides::LONG, |header, at, event, folder| {
-            let made = match &mut recording {
-                Some(made) => made,
-                None => recording.insert(Recording::create(*event_count, path, header)?),
+        let mut writer = None;
+        market_data::simulate(&text, *event_count, Strides::LONG, |header, at, event, _| {
+            let options = WriterOptions { preallocate_bytes: 0, ..WriterOptions::segmented(DurabilityPolicy::Never) };
+            let writer = match &mut writer {
+                Some(writer) => writer,
+                None => writer.insert(LogWriter::create(Arc::new(disk), path, header, options)?),
             };
-            made.log.event(at, event)?;
-            if folder.checkpoint_is_due() && folder.seq().0 < made.event_count {
-                made.trace.checkpoint(&folder.checkpoint()?)?;
-            }
-            if folder.image_is_due() {
-                let bytes = encode_state(folder.kernel())?;
-                made.trace.image(&StateImage { seq: folder.seq(), at, bytes: &bytes })?;
-            }
+            writer.event(at, event)?;
             Ok(())
         })?;
-        recording.ok_or("there are no events")?.finish(&mut folder)?;
+        writer.ok_or("there are no events")?.finish()?;
+        let options = ReadOptions { digests: Digests::Skip, access: Access::Mapped };
+        let mut trace = disk.create_new(&path.with_extension("trace"))?;
+        trace_log(
+            &mut LogFiles::open(&disk, path, options)?,
+            Strides::LONG,
+            |_, part| -> Result<(), Box<dyn Error>> { Ok(trace.append(&part)?) },
+        )?;
     }
     Ok(())
 }

@@ -21,12 +21,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use drillfold::replay::{Folder, Strides, replay_files};
+use drillfold::replay::{Strides, Tracer, replay_files};
 use drillfold::scenario;
 use drillfold::storage::{DiskStorage, Durability, Storage};
 use drillfold::wal::{
-    Access, Digests, DurabilityPolicy, EventView, FinalRecord, LogFiles, LogReader, LogRecord, LogWriter, ReadOptions,
-    RecordBody, TraceEncoder, WriterOptions,
+    Access, Digests, DurabilityPolicy, EventView, LogFiles, LogReader, LogRecord, LogWriter, ReadOptions, RecordBody,
+    WriterOptions,
 };
 use drillfold_kernel::event::{Event, Level};
 use drillfold_kernel::units::{Seq, TimeMs};
@@ -210,9 +210,7 @@ fn make(disk: &DiskStorage, log: &Path, plain: &Path, event_count: u64) -> Resul
     let mut reader = LogReader::open("recorded", &recorded)?;
     let header = reader.header().clone();
 
-    let mut folder = Folder::new(Strides::LONG);
-    let (schema, digest, seed) = (header.event_schema, header.scenario_digest, header.seed);
-    let mut trace = TraceEncoder::new(&Folder::trace_header(schema, digest, seed, Strides::LONG)?)?;
+    let mut tracer = Tracer::new(&header, Strides::LONG)?;
     let storage: Arc<dyn Storage> = Arc::new(*disk);
     let options = WriterOptions { preallocate_bytes: 0, ..WriterOptions::segmented(DurabilityPolicy::Never) };
     let mut writer = LogWriter::create(storage, log, &header, options)?;
@@ -241,17 +239,11 @@ fn make(disk: &DiskStorage, log: &Path, plain: &Path, event_count: u64) -> Resul
             made.plain_count += 1;
         }
         writer.event(record.at, &event)?;
-        folder.step(record.at, &event)?;
-        if folder.checkpoint_is_due() {
-            trace.checkpoint(&folder.checkpoint()?)?;
-        }
+        tracer.step(record.at, &event)?;
     }
     writer.finish()?;
-    let last = folder.checkpoint()?;
-    trace.checkpoint(&last)?;
-    let (seq, at, chain, state) = (last.seq, last.at, last.chain, last.state);
-    trace.finish(&FinalRecord { seq, at, event_count: seq.0, chain, state })?;
-    made.trace = trace.take_pending();
+    tracer.finish()?;
+    made.trace = tracer.take_pending();
     made.plain_bytes = plain_file.len() as u64;
     disk.replace(plain, &plain_file)?;
     let options = ReadOptions { digests: Digests::Skip, access: Access::Mapped };

@@ -34,6 +34,17 @@ fn open(storage: &MemoryStorage) -> LogFiles<'_> {
     LogFiles::open(storage, Path::new(LOG), options).unwrap()
 }
 
+/// Returns the trace that this build makes of the stored log.
+fn traced(storage: &MemoryStorage, strides: Strides) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    trace_log(&mut open(storage), strides, |_, part| -> Result<(), TraceLogError> {
+        bytes.extend_from_slice(&part);
+        Ok(())
+    })
+    .unwrap();
+    bytes
+}
+
 fn event_count(outcome: &Outcome) -> u64 {
     outcome.recorded.last.seq.0
 }
@@ -55,13 +66,7 @@ fn a_point_is_reached_by_any_way_with_the_same_state() {
         let (storage, name) = (stored(&of.outcome.recorded.log), of.name());
         let trace = Trace::read("x.trace", &of.outcome.recorded.trace).unwrap();
         // The strides of drills give few images; closer ones try more ways.
-        let mut bytes = Vec::new();
-        let strides = Strides { checkpoint: 8, image: 64 };
-        trace_log(&mut open(&storage), strides, |_, part| -> Result<(), TraceLogError> {
-            bytes.extend_from_slice(&part);
-            Ok(())
-        })
-        .unwrap();
+        let bytes = traced(&storage, Strides { checkpoint: 8, image: 64 });
         let close = Trace::read("close.trace", &bytes).unwrap();
         let mut files = open(&storage);
         let header = files.header().clone();
@@ -354,12 +359,7 @@ fn a_recorded_run_parts_at_the_very_event() {
     let storage = stored(&changed);
     let own = replay(LOG, &changed, None, |_| ()).unwrap();
     assert!(own.event_count > lost);
-    let mut bytes = Vec::new();
-    trace_log(&mut open(&storage), Strides::DRILL, |_, part| -> Result<(), TraceLogError> {
-        bytes.extend_from_slice(&part);
-        Ok(())
-    })
-    .unwrap();
+    let bytes = traced(&storage, Strides::DRILL);
     let mut files = open(&storage);
     let mut left = RecordedRun::new("x.trace", &of.outcome.recorded.trace);
     let found = part_runs(&mut left, &mut OwnRun::new(&mut files, bytes)).unwrap().unwrap();
@@ -386,12 +386,7 @@ fn a_trace_without_behaviours_leads_to_a_stretch() {
     let older = older.take_pending();
 
     let storage = stored(&changed);
-    let mut bytes = Vec::new();
-    trace_log(&mut open(&storage), Strides::DRILL, |_, part| -> Result<(), TraceLogError> {
-        bytes.extend_from_slice(&part);
-        Ok(())
-    })
-    .unwrap();
+    let bytes = traced(&storage, Strides::DRILL);
     let mut files = open(&storage);
     let mut left = RecordedRun::new("x.trace", &older);
     let found = part_runs(&mut left, &mut OwnRun::new(&mut files, bytes)).unwrap().unwrap();

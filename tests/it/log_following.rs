@@ -3,7 +3,7 @@
 use std::{
     io::{BufRead, BufReader},
     path::Path,
-    process::{Child, Command, Stdio},
+    process::Child,
     sync::Arc,
     thread,
     thread::JoinHandle,
@@ -16,7 +16,7 @@ use drillfold::{
 };
 use drillfold_kernel::units::Seq;
 
-use crate::log_writer::{LOG, at, check_log, event, options};
+use crate::log_writer::{at, check_log, event, options, start_child};
 
 /// How many writers there are, one after the other; each has another policy or preallocation.
 const WRITERS: u64 = 12;
@@ -36,13 +36,7 @@ struct Writer {
 impl Writer {
     /// Starts a writer and waits until it has the log.
     fn start(log: &Path, round: u64) -> Self {
-        let mut process = Command::new(std::env::current_exe().expect("this test has a file"))
-            .args(["--exact", "log_writer::the_child_appends_until_it_is_killed", "--nocapture", "--test-threads=1"])
-            .env(LOG, format!("{round}:{}", log.display()))
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("it can be run again");
+        let mut process = start_child(log, round);
         let mut lines = BufReader::new(process.stdout.take().expect("it is piped")).lines().map_while(Result::ok);
         assert!(lines.any(|line| line == "ready"), "the writer did not begin");
         let last_of = move || lines.filter_map(|line| line.strip_prefix("durable ")?.parse().ok()).last().unwrap_or(0);

@@ -7,7 +7,7 @@ use std::{
     io::{BufRead, BufReader, Write},
     num::{NonZeroU32, NonZeroUsize},
     path::Path,
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
     sync::Arc,
     thread,
     time::Duration,
@@ -29,7 +29,7 @@ use drillfold_kernel::{
 use crate::rig::{book, healthy_boot, ticker};
 
 /// Names the log for the child.
-pub const LOG: &str = "DRILLFOLD_TEST_LOG_TO_APPEND_TO";
+const LOG: &str = "DRILLFOLD_TEST_LOG_TO_APPEND_TO";
 
 /// How often the child is killed.
 const KILLS: u64 = 200;
@@ -125,15 +125,20 @@ pub fn check_log(log: &Path, skipped: u64) -> u64 {
     last
 }
 
-/// Kills the child some time after it has begun, and returns the last event it called durable.
-fn append_and_kill(log: &Path, round: u64, lifetime: Duration) -> u64 {
-    let mut child = Command::new(std::env::current_exe().expect("this test has a file"))
+/// Starts a process that appends to a log until it is killed, and says on its output what is durable.
+pub fn start_child(log: &Path, round: u64) -> Child {
+    Command::new(std::env::current_exe().expect("this test has a file"))
         .args(["--exact", "log_writer::the_child_appends_until_it_is_killed", "--nocapture", "--test-threads=1"])
         .env(LOG, format!("{round}:{}", log.display()))
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
-        .expect("it can be run again");
+        .expect("it can be run again")
+}
+
+/// Kills the child some time after it has begun, and returns the last event it called durable.
+fn append_and_kill(log: &Path, round: u64, lifetime: Duration) -> u64 {
+    let mut child = start_child(log, round);
     let mut lines = BufReader::new(child.stdout.take().expect("it is piped")).lines().map_while(Result::ok);
     // Every fourth one is killed before it may have opened the log.
     if !round.is_multiple_of(4) {

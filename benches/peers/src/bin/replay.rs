@@ -19,12 +19,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use drillfold::replay::{Folder, Strides, replay_files};
+use drillfold::replay::{Strides, Tracer, replay_files};
 use drillfold::scenario;
 use drillfold::storage::{DiskStorage, Durability};
 use drillfold::wal::{
-    Access, Digests, DurabilityPolicy, FinalRecord, LogFiles, LogReader, LogWriter, ReadOptions, RecordBody,
-    TraceEncoder, WriterOptions,
+    Access, Digests, DurabilityPolicy, LogFiles, LogReader, LogWriter, ReadOptions, RecordBody, WriterOptions,
 };
 use drillfold_kernel::event::{Event, Level, PublicTrade};
 use drillfold_kernel::units::{InstrumentId, NANO, Price, Qty, Side, TimeMs};
@@ -236,9 +235,7 @@ fn make(disk: &DiskStorage, log: &Path, wanted: usize, levels: Levels) -> Result
     let mut reader = LogReader::open("recorded", &recorded)?;
     let header = reader.header().clone();
 
-    let mut folder = Folder::new(Strides::LONG);
-    let (schema, digest, seed) = (header.event_schema, header.scenario_digest, header.seed);
-    let mut trace = TraceEncoder::new(&Folder::trace_header(schema, digest, seed, Strides::LONG)?)?;
+    let mut tracer = Tracer::new(&header, Strides::LONG)?;
     let options = WriterOptions { preallocate_bytes: 0, ..WriterOptions::segmented(DurabilityPolicy::Never) };
     let mut writer = LogWriter::create(Arc::new(*disk), log, &header, options)?;
     let mut made = Made { event_count: 0, change_count: 0, level_count: 0, trace: Vec::new(), feeds: Vec::new() };
@@ -276,17 +273,11 @@ fn make(disk: &DiskStorage, log: &Path, wanted: usize, levels: Levels) -> Result
         }
         writer.event(record.at, &event)?;
         made.event_count += 1;
-        folder.step(record.at, &event)?;
-        if folder.checkpoint_is_due() {
-            trace.checkpoint(&folder.checkpoint()?)?;
-        }
+        tracer.step(record.at, &event)?;
     }
     writer.finish()?;
-    let last = folder.checkpoint()?;
-    trace.checkpoint(&last)?;
-    let (seq, at, chain, state) = (last.seq, last.at, last.chain, last.state);
-    trace.finish(&FinalRecord { seq, at, event_count: seq.0, chain, state })?;
-    made.trace = trace.take_pending();
+    tracer.finish()?;
+    made.trace = tracer.take_pending();
     Ok(made)
 }
 
