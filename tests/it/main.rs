@@ -8,7 +8,6 @@ mod generate;
 mod history;
 mod inspect;
 mod inspect_commands;
-mod kernel_rules;
 mod log_commands;
 mod log_crash_matrix;
 mod log_following;
@@ -22,13 +21,15 @@ mod market_data;
 mod memory;
 mod planted;
 mod project;
-mod prop_sequences;
+#[allow(dead_code, reason = "the kernel's own tests use the rest")]
+#[path = "../../src/kernel/tests/rules/reference.rs"]
 mod reference;
 mod reference_runs;
 mod registry_build;
 mod replay;
+#[allow(dead_code, reason = "the kernel's own tests use the rest")]
+#[path = "../../src/kernel/tests/rules/rig.rs"]
 mod rig;
 mod seeds;
 mod tidy;
 mod validator;
-mod vectors;

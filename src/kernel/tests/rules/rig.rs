@@ -137,7 +137,7 @@ pub struct Rig {
 
 /// Returns the committed defaults with every optional value configured.
 pub fn config() -> Config {
-    let text = include_str!("../../specs/config/defaults.toml");
+    let text = include_str!("../../../../specs/config/defaults.toml");
     let table: toml::Table = text.parse().expect("the defaults are TOML");
     let mut values = BTreeMap::new();
     for section in table.values().filter_map(toml::Value::as_table) {

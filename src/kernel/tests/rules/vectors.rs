@@ -8,7 +8,7 @@ use serde_json::Value;
 
 #[test]
 fn at_218_intent_hashes_and_labels_are_the_committed_ones() {
-    let document: Value = serde_json::from_str(include_str!("../../specs/vectors/intent_hash.json")).unwrap();
+    let document: Value = serde_json::from_str(include_str!("../../../../specs/vectors/intent_hash.json")).unwrap();
     let vectors = document["vectors"].as_array().unwrap();
     assert!(vectors.len() >= 7);
     for vector in vectors {
