@@ -130,6 +130,8 @@ pub struct Shown {
 pub struct ModeReason {
     /// Token and meaning.
     pub token: Token,
+    /// When it is active, in words; names of configuration keys stand for their values.
+    pub when: String,
     /// The mode that the reason explains.
     pub tier: Tier,
     /// Whether an explicit act or proof is needed to clear it.
@@ -147,6 +149,8 @@ pub struct ModeReason {
 pub struct OpenPermissionReason {
     /// Token and meaning.
     pub token: Token,
+    /// What sets it, in words.
+    pub when: String,
     /// Who lifts it.
     pub unblock: Unblock,
     /// When it is lifted, in machine-readable form.
@@ -265,9 +269,10 @@ fn mode_reasons(registries: &Object<'_>) -> Result<Vec<ModeReason>, ManifestErro
     for tier in Tier::ALL {
         for entry in tiers.get(tier.name())?.list()? {
             let entry = entry.object()?;
-            entry.only(&["code", "text", "latched", "unblock", "condition", "owner", "shows", "target"])?;
+            entry.only(&["code", "text", "when", "latched", "unblock", "condition", "owner", "shows", "target"])?;
             reasons.push(ModeReason {
                 token: token(&entry)?,
+                when: entry.get("when")?.line()?,
                 tier,
                 latched: entry.get("latched")?.boolean()?,
                 unblock: entry.get("unblock")?.unblock()?,
@@ -283,9 +288,10 @@ fn open_permission_reasons(registries: &Object<'_>) -> Result<Vec<OpenPermission
     let mut reasons = Vec::new();
     for entry in values(registries, "OpenPermissionReasonCode")? {
         let entry = entry.object()?;
-        entry.only(&["code", "text", "unblock", "condition", "owner", "shows", "target"])?;
+        entry.only(&["code", "text", "when", "unblock", "condition", "owner", "shows", "target"])?;
         reasons.push(OpenPermissionReason {
             token: token(&entry)?,
+            when: entry.get("when")?.line()?,
             unblock: entry.get("unblock")?.unblock()?,
             condition: entry.get("condition")?.line()?,
             shown: shown(&entry)?,

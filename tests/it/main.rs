@@ -3,6 +3,7 @@
 mod bad_scenarios;
 mod containment_prices;
 mod determinism;
+mod documents;
 mod flips;
 mod generate;
 mod history;
