@@ -1,5 +1,6 @@
 //! The integration tests: one binary, one module a subject.
 
+mod acceptance;
 mod bad_scenarios;
 mod containment_prices;
 mod determinism;

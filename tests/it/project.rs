@@ -48,8 +48,13 @@ pub fn root() -> &'static Path {
 
 /// Returns a folder for builds that a test makes, beside the builds of the tests themselves.
 pub fn build_folder(name: &str) -> PathBuf {
+    target_folder().join(name)
+}
+
+/// Returns the folder that the tests themselves were built in.
+pub fn target_folder() -> &'static Path {
     let binary = Path::new(env!("CARGO_BIN_EXE_drillfold"));
-    binary.ancestors().nth(2).expect("the program lies in target/profile/").join(name)
+    binary.ancestors().nth(2).expect("the program lies in target/profile/")
 }
 
 /// Returns the drills' scenario files in order.
@@ -204,6 +209,12 @@ pub fn done(mut command: Command) -> Done {
 /// Runs cargo in the project's folder, without what cargo's own run of the tests put into the environment, and returns
 /// whether it succeeded and what it said.
 pub fn cargo(arguments: &[&str], variables: &[(&str, &OsStr)]) -> (bool, String) {
+    let output = cargo_output(arguments, variables);
+    (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+/// As [`cargo`], and returns all that it put out.
+pub fn cargo_output(arguments: &[&str], variables: &[(&str, &OsStr)]) -> Output {
     let mut command = Command::new(option_env!("CARGO").unwrap_or("cargo"));
     command.args(arguments).current_dir(root());
     for name in
@@ -212,8 +223,7 @@ pub fn cargo(arguments: &[&str], variables: &[(&str, &OsStr)]) -> (bool, String)
         command.env_remove(name);
     }
     command.envs(variables.iter().copied());
-    let output = command.output().expect("cargo can be run");
-    (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+    command.output().expect("cargo can be run")
 }
 
 /// Returns every file below a folder by its path there, with its bytes.
