@@ -143,23 +143,27 @@ fn tasks(project: &Project, args: &RunArgs) -> anyhow::Result<Vec<Task>> {
 }
 
 fn simulate_one(project: &Project, task: &Task) -> anyhow::Result<SimulatedDrill> {
-    let recording = recording(project, task)?;
+    let recording = recording(project, &task.file, &task.scenario)?;
     let outcome = simulate(&task.scenario, recording)?;
     let references = project.references(&task.scenario)?;
     let report = judge(&outcome, &references, task.strictness)?;
     Ok(SimulatedDrill { run: DrillRun { outcome, report }, references })
 }
 
-/// Reads the recorded feed that a scenario plays, if it has one.
-fn recording(project: &Project, task: &Task) -> anyhow::Result<Option<Vec<RecordedInput>>> {
-    let Some(name) = &task.scenario.world.recording else {
+/// Reads the recorded feed that a scenario plays, if it has one; it is named from the scenario's file.
+pub(super) fn recording(
+    project: &Project,
+    file: &Path,
+    scenario: &Scenario,
+) -> anyhow::Result<Option<Vec<RecordedInput>>> {
+    let Some(name) = &scenario.world.recording else {
         return Ok(None);
     };
-    let path = task.file.parent().unwrap_or(Path::new(".")).join(name);
+    let path = file.parent().unwrap_or(Path::new(".")).join(name);
     let text = project.text(&path)?;
-    let names: Vec<&str> = task.scenario.world.instruments.iter().map(|of| of.name.as_str()).collect();
+    let names: Vec<&str> = scenario.world.instruments.iter().map(|of| of.name.as_str()).collect();
     let inputs = feed::recorded_inputs(&path.display().to_string(), &text, &names)
-        .with_context(|| format!("read the recording of {}", task.scenario.full_name()))?;
+        .with_context(|| format!("read the recording of {}", scenario.full_name()))?;
     Ok(Some(inputs))
 }
 

@@ -33,5 +33,6 @@ mod replay;
 #[path = "../../src/kernel/tests/rules/rig.rs"]
 mod rig;
 mod seeds;
+mod serve;
 mod tidy;
 mod validator;
