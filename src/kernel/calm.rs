@@ -87,6 +87,7 @@ impl Kernel {
             && self.groups.open.is_empty()
             && self.groups.clean_since.is_some()
             && self.orders.unsent.is_empty()
+            && self.orders.replacements.is_empty()
             && self.books_whole()
             && self.feeds.trades.iter().all(|feed| feed.hole.is_none())
             && self.feeds.lag_calm_since.is_some()

@@ -11,7 +11,7 @@ use alloc::{format, string::String, vec::Vec};
 
 use crate::{
     config::seconds,
-    effect::{Effect, Note},
+    effect::{CorrectiveAction, Effect, Note},
     event::{GroupState, IntentClass, LedgerRecord, TlsmState},
     planted::{self, Rule},
     registry::{RejectReason, TradingMode},
@@ -153,7 +153,8 @@ impl Kernel {
         }
     }
 
-    /// Starts a group's rounds again at an operator's word, and those on net exposure under Kill.
+    /// Starts a group's rounds again at an operator's word, and, whatever it names, those on net exposure under Kill.
+    /// Source: kernel contract section 7.
     pub(crate) fn resume_containment(&mut self, id: &str) {
         let now = self.now();
         self.groups.kill_rounds.clear();
@@ -333,6 +334,10 @@ impl Kernel {
 
     fn send_plan(&mut self, strategy_id: &str, group_id: &str, leg: u16, plan: Plan, effects: &mut Vec<Effect>) {
         let Plan { class, instrument, side, qty, price } = plan;
+        if class == IntentClass::EmergencyHedge {
+            let action = CorrectiveAction::ReduceOnlyDeltaHedge;
+            effects.push(Effect::Note(Note::Corrected { action, of: group_id.into() }));
+        }
         let record = self.containment_record(strategy_id, group_id, leg, class, instrument, side, qty, price);
         if let Some(record) = record
             && let Err(code) = self.send(record, effects)
@@ -460,9 +465,13 @@ impl Kernel {
             Step::NoPrice(instrument) => self.no_price("", instrument, effects),
             Step::Skip => {
                 let next = now.after(seconds(self.config().containment_retry_s));
+                let last = self.kill_group_id();
                 if let Some(rounds) = self.groups.kill_rounds.get_mut(place) {
                     rounds.round = None;
                     rounds.next_round_at = next;
+                    if rounds.rounds >= rounds_max {
+                        effects.push(Effect::Note(Note::RoundsExhausted(last)));
+                    }
                 }
             }
         }
@@ -501,11 +510,15 @@ impl Kernel {
         held
     }
 
+    /// Returns the group id of the last order of Kill containment; the boot's number keeps ids apart over restarts.
+    fn kill_group_id(&self) -> String {
+        format!("k{:06x}{:05}", self.core.booted.seq.0 & 0x00ff_ffff, self.groups.kill_orders)
+    }
+
     /// Sends an order of Kill containment as a group of its own, so that its fills and label are kept like any other's.
     fn send_for_kill(&mut self, plan: Plan, effects: &mut Vec<Effect>) {
         self.groups.kill_orders = self.groups.kill_orders.saturating_add(1);
-        // The boot's number keeps ids apart over restarts.
-        let id = format!("k{:06x}{:05}", self.core.booted.seq.0 & 0x00ff_ffff, self.groups.kill_orders);
+        let id = self.kill_group_id();
         let at = self.now();
         let record = LedgerRecord::Group {
             group_id: id.clone(),

@@ -4,14 +4,14 @@
 use alloc::{borrow::ToOwned, boxed::Box, string::String, vec::Vec};
 
 use crate::{
-    effect::{CancelReason, CancelRequest, Effect, OrderRequest, Refusal},
+    effect::{CancelReason, CancelRequest, CorrectiveAction, Effect, Note, OrderRequest, Refusal},
     event::{Action, GroupProposal, GroupState, IntentClass, IntentRecord, LedgerRecord, LegProposal, TlsmState},
     groups::reduces,
     identity::{Fields, intent_hash, label, quantise},
     planted::{self, Rule},
     registry::{RejectReason, TradingMode},
-    state::{Cause, Group, Kernel},
-    units::{IntentHash, Price, Qty},
+    state::{Cause, Group, Kernel, Order, Replacement},
+    units::{IntentHash, Price, Qty, Side},
 };
 
 /// Most legs a proposed group may have.
@@ -56,11 +56,6 @@ impl Kernel {
             }
             IntentClass::Rescue | IntentClass::EmergencyClose | IntentClass::EmergencyHedge => None,
         }
-    }
-
-    /// True while the venue limits our requests.
-    fn under_pressure(&self) -> bool {
-        self.monitors.cause(Cause::RateLimited).is_some() || self.monitors.credits.is_some_and(|credits| credits <= 0)
     }
 
     /// Takes a proposed group through every gate; all legs or none.
@@ -254,6 +249,7 @@ impl Kernel {
     /// Hands a recorded intent to the venue and marks it sent.
     fn place(&mut self, intent: IntentHash, effects: &mut Vec<Effect>) {
         let route = self.route();
+        self.spend();
         let Some(order) = self.orders.intents.get(&intent) else {
             return;
         };
@@ -285,48 +281,120 @@ impl Kernel {
         effects.push(Effect::Refuse(Refusal { group_id: group_id.to_owned(), leg, class, code }));
     }
 
-    /// Takes a proposed cancel: a cancel-only intent passes unless under Kill with nothing left to cancel.
+    /// Takes a proposed cancel: a cancel-only intent passes unless under Kill with nothing left to cancel. While risk is
+    /// guarded a protective order, reduce-only or containment's own, is kept: dropping it raises risk. Source: AT-119,
+    /// AT-401, AT-010.
     pub(crate) fn propose_cancel(&mut self, intent: IntentHash, effects: &mut Vec<Effect>) {
         if self.core.resolution.mode == TradingMode::Kill && self.is_flat() {
             self.refuse("", 0, None, RejectReason::TradingModeForbids, effects);
             return;
         }
-        let protective = self.orders.intents.get(&intent).is_some_and(|order| order.record.reduce_only);
-        if protective && self.guards_risk() {
-            // Dropping a protective order raises risk. Source: AT-119, AT-401.
+        let protective = |record: &IntentRecord| record.reduce_only || record.class.is_containment();
+        if self.guards_risk() && self.orders.intents.get(&intent).is_some_and(|order| protective(&order.record)) {
             self.refuse_order(intent, RejectReason::RiskIncreasingCancelReplaceForbidden, effects);
             return;
         }
         self.ask_cancel(intent, CancelReason::Strategy, effects);
     }
 
-    /// Takes a proposed replacement: judged as the new order it brings. Source: kernel contract section 1; AT-120, AT-402.
+    /// Takes a proposed replacement of an open order: the cancel goes now, the new order once the old one has ended.
+    /// While risk is guarded one that would add risk is refused. Source: kernel contract section 1; AT-119, AT-120,
+    /// AT-401, AT-402.
     pub(crate) fn propose_replace(
         &mut self,
         intent: IntentHash,
         replacement: &GroupProposal,
         effects: &mut Vec<Effect>,
     ) {
-        let Some(order) = self.orders.intents.get(&intent) else {
+        let waits = self.orders.replacements.contains_key(&intent);
+        let open = |order: &&Order| !order.state.is_terminal() && order.sent.is_some();
+        let Some(order) = self.orders.intents.get(&intent).filter(open).filter(|_| !waits) else {
             self.refuse(&replacement.group_id, 0, None, RejectReason::DuplicateIntent, effects);
             return;
         };
-        let open_qty = order.record.qty.minus(order.filled);
-        let riskier = replacement.legs.iter().any(|leg| {
-            let unprotected = order.record.reduce_only && classify(leg) == IntentClass::Open;
-            let larger = classify(leg) == IntentClass::Open && (leg.qty > open_qty || leg.side != order.record.side);
-            unprotected || larger || leg.instrument != order.record.instrument
-        });
-        if riskier && self.guards_risk() {
+        if self.guards_risk() && self.adds_risk(order, replacement) {
             self.refuse_order(intent, RejectReason::RiskIncreasingCancelReplaceForbidden, effects);
             return;
         }
-        self.ask_cancel(intent, CancelReason::Strategy, effects);
-        self.propose_group(replacement, effects);
+        self.replace_once_ended(intent, replacement.clone(), CancelReason::Strategy, effects);
+    }
+
+    /// Asks to cancel an order and keeps what goes out once it has ended.
+    pub(crate) fn replace_once_ended(
+        &mut self,
+        intent: IntentHash,
+        proposal: GroupProposal,
+        why: CancelReason,
+        effects: &mut Vec<Effect>,
+    ) {
+        let filled = self.orders.intents.get(&intent).map(|order| order.filled).unwrap_or_default();
+        self.orders.replacements.insert(intent, Replacement { proposal, filled, why });
+        self.ask_cancel(intent, why, effects);
+    }
+
+    /// True where a replacement would drop protection, or leave more or other exposure in an instrument than the order it
+    /// replaces would. What each order leaves is the position once it has filled; a reduce-only one ends at zero at most.
+    /// Source: AT-119, AT-120, AT-401.
+    fn adds_risk(&self, order: &Order, replacement: &GroupProposal) -> bool {
+        let old = &order.record;
+        let guarded = old.reduce_only || old.class.is_containment();
+        if guarded && replacement.legs.iter().any(|leg| classify(leg) == IntentClass::Open) {
+            return true;
+        }
+        let open_qty = old.qty.minus(order.filled);
+        let instruments = replacement.legs.iter().map(|leg| leg.instrument).chain([old.instrument]);
+        instruments.into_iter().any(|instrument| {
+            let position = self.orders.positions.get(instrument.index()).copied().unwrap_or_default();
+            let before = match old.instrument == instrument {
+                true => left_by(position, old.side, open_qty, old.reduce_only),
+                false => position,
+            };
+            let legs = replacement.legs.iter().filter(|leg| leg.instrument == instrument);
+            let after = legs.fold(position, |left, leg| left_by(left, leg.side, leg.qty, reduces(classify(leg))));
+            is_riskier(position, before, after)
+        })
+    }
+
+    /// Sends the replacements whose old order has ended, through every gate of this moment; a cancel without answer is
+    /// asked for again. One that may add risk is dropped where the old order filled further while its cancel was on its
+    /// way: both together would be more than either. A swept order is replaced by what is left of it.
+    /// Source: kernel contract sections 1 and 8; AT-120, AT-402.
+    pub(crate) fn release_replacements(&mut self, effects: &mut Vec<Effect>) {
+        let waiting: Vec<(IntentHash, CancelReason)> =
+            self.orders.replacements.iter().map(|(intent, replacement)| (*intent, replacement.why)).collect();
+        for (intent, why) in waiting {
+            if self.orders.intents.get(&intent).is_some_and(|order| !order.state.is_terminal()) {
+                self.ask_cancel(intent, why, effects);
+                continue;
+            }
+            let Some(Replacement { mut proposal, filled, why }) = self.orders.replacements.remove(&intent) else {
+                continue;
+            };
+            let Some(order) = self.orders.intents.get(&intent) else {
+                continue;
+            };
+            let left = order.record.qty.minus(order.filled);
+            let raced = order.filled > filled && proposal.legs.iter().any(|leg| classify(leg) == IntentClass::Open);
+            if why == CancelReason::Stale {
+                for leg in &mut proposal.legs {
+                    leg.qty = left;
+                }
+                if left.0 > 0 {
+                    let of = order.record.label.clone();
+                    effects.push(Effect::Note(Note::Corrected { action: CorrectiveAction::ReplaceIoc, of }));
+                    self.propose_group(&proposal, effects);
+                }
+            } else if raced {
+                let code = RejectReason::RiskIncreasingCancelReplaceForbidden;
+                self.refuse(&proposal.group_id, 0, Some(IntentClass::Open), code, effects);
+            } else {
+                self.propose_group(&proposal, effects);
+            }
+        }
     }
 
     /// True while cancel/replace that raises risk is refused: not Active, latch set, or risk not Healthy.
-    fn guards_risk(&self) -> bool {
+    pub(crate) fn guards_risk(&self) -> bool {
         self.core.resolution.mode != TradingMode::Active
             || self.latch.is_set()
             || self.risk_state() != crate::registry::RiskState::Healthy
@@ -361,9 +429,12 @@ impl Kernel {
             why,
             route,
         }));
+        self.spend();
     }
 
-    /// Cancels outstanding orders without `reduce_only` while the mode is not Active; a batch a tick. Source: AT-1065.
+    /// Cancels outstanding orders without `reduce_only` while the mode is not Active, `cancel_open_batch_max` a tick. No
+    /// time passes within an event, so the count alone bounds a batch and `cancel_open_budget_ms` is never used up.
+    /// Source: AT-1065, AT-203.
     pub(crate) fn cancel_opens(&mut self, effects: &mut Vec<Effect>) {
         if self.core.resolution.mode == TradingMode::Active {
             return;
@@ -484,4 +555,28 @@ impl Kernel {
             at: self.now(),
         })
     }
+}
+
+/// Returns the position that an order leaves once it has filled; a reduce-only one takes from it at most.
+fn left_by(position: Qty, side: Side, qty: Qty, reduce_only: bool) -> Qty {
+    let after = position.plus(Qty(side.sign(qty.0)));
+    if !reduce_only {
+        after
+    } else if after.abs() > position.abs() {
+        // It would add: the venue lets nothing of it trade, or, past zero, only up to zero.
+        if side.sign(1) == position.0.signum().saturating_neg() { Qty::ZERO } else { position }
+    } else if after.0.signum() == position.0.signum() {
+        after
+    } else {
+        Qty::ZERO
+    }
+}
+
+/// True where `after` is more exposure than `before`, or lies further in the direction of the position; without a
+/// position, where it is not between zero and `before`.
+fn is_riskier(position: Qty, before: Qty, after: Qty) -> bool {
+    let direction = if position.is_zero() { before.0.signum() } else { position.0.signum() };
+    let further = after.minus(before).0.signum() == direction && direction != 0;
+    let turned = position.is_zero() && after.0.signum() == before.0.signum().saturating_neg() && !after.is_zero();
+    after.abs() > before.abs() || further || turned
 }

@@ -94,7 +94,6 @@ impl Kernel {
             self.connect_public(effects);
         }
         self.repeat_resubscriptions(effects);
-        self.repeat_pulls(effects);
     }
 
     /// Keeps since when the lag has been within what the staleness code clears at.
@@ -117,24 +116,6 @@ impl Kernel {
             {
                 book.continuity = Continuity::Awaiting(now);
                 effects.push(Effect::ResubscribeBook(instrument_id(index)));
-            }
-        }
-    }
-
-    /// A pull that failed is repeated for as long as its hole is open.
-    fn repeat_pulls(&mut self, effects: &mut Vec<Effect>) {
-        let lost: Vec<InstrumentId> = self
-            .feeds
-            .trades
-            .iter()
-            .enumerate()
-            .filter(|(_, feed)| feed.hole.is_some_and(|hole| !self.session.pending.contains_key(&hole.pull)))
-            .map(|(index, _)| instrument_id(index))
-            .collect();
-        for instrument in lost {
-            let pull = self.ask(RestQuery::RecentTrades(instrument), Purpose::Trades(instrument), effects);
-            if let Some(hole) = self.feeds.trades.get_mut(instrument.index()).and_then(|feed| feed.hole.as_mut()) {
-                hole.pull = pull;
             }
         }
     }
@@ -183,6 +164,7 @@ impl Kernel {
             book.install(snapshot, now);
         }
         if rebuilt {
+            book.pull_wanted = false;
             let was_gap = matches!(book.continuity, Continuity::Awaiting(_));
             book.continuity = Continuity::Live;
             if was_gap {
@@ -217,15 +199,18 @@ impl Kernel {
         self.feeds.last_book_gap_at = Some(now);
         if let Some(book) = self.feeds.books.get_mut(instrument.index()) {
             book.continuity = Continuity::Awaiting(now);
+            book.pull_wanted = true;
         }
         effects.push(Effect::Note(Note::Gap(instrument)));
         effects.push(Effect::ResubscribeBook(instrument));
-        self.pull_book(instrument, effects);
         self.set_latch(OpenPermissionReason::WsBookGapReconcileRequired);
     }
 
     /// Asks for a book over REST unless one is on its way.
     pub(crate) fn pull_book(&mut self, instrument: InstrumentId, effects: &mut Vec<Effect>) {
+        if let Some(book) = self.feeds.books.get_mut(instrument.index()) {
+            book.pull_wanted = false;
+        }
         let waits = self
             .feeds
             .books
@@ -285,9 +270,8 @@ impl Kernel {
 
     fn trades_gap(&mut self, instrument: InstrumentId, newest_seq: u64, effects: &mut Vec<Effect>) {
         effects.push(Effect::Note(Note::Gap(instrument)));
-        let pull = self.ask(RestQuery::RecentTrades(instrument), Purpose::Trades(instrument), effects);
         if let Some(feed) = self.feeds.trades.get_mut(instrument.index()) {
-            feed.hole = Some(Hole { pull, newest_seq });
+            feed.hole = Some(Hole { pull: None, newest_seq });
         }
         self.set_latch(OpenPermissionReason::WsTradesGapReconcileRequired);
     }
@@ -299,7 +283,7 @@ impl Kernel {
         let Some(feed) = self.feeds.trades.get_mut(instrument.index()) else {
             return;
         };
-        let Some(hole) = feed.hole.filter(|hole| hole.pull == request) else {
+        let Some(hole) = feed.hole.filter(|hole| hole.pull == Some(request)) else {
             return;
         };
         let mut newest = hole.newest_seq;

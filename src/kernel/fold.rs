@@ -270,9 +270,11 @@ impl Kernel {
     /// Sends what may be sent beside proposals, and ends the event.
     fn conclude(&mut self, mode_before: TradingMode, effects: &mut Vec<Effect>) {
         self.resend_unsent(effects);
+        self.release_replacements(effects);
         self.contain(effects);
-        self.start_run_if_wanted(effects);
         self.sweep(effects);
+        self.start_run_if_wanted(effects);
+        self.refresh_feeds(effects);
         self.close(mode_before, effects);
         self.note_calm();
     }

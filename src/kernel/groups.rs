@@ -4,7 +4,7 @@ use alloc::{collections::VecDeque, string::String, vec::Vec};
 
 use crate::{
     config::seconds,
-    effect::{CancelReason, Effect, Note},
+    effect::{CancelReason, CorrectiveAction, Effect, Note},
     event::{GroupFailure, GroupState, IntentClass, LedgerRecord, TlsmState},
     state::{Cause, Group, Kernel, Order},
     units::{IntentHash, TimeMs},
@@ -185,6 +185,8 @@ impl Kernel {
     fn begin_containment(&mut self, id: &str, effects: &mut Vec<Effect>) {
         let stamp = self.core.stamp;
         self.move_group(id, GroupState::Flattening, effects);
+        let action = CorrectiveAction::EmergencyFlattenGroup;
+        effects.push(Effect::Note(Note::Corrected { action, of: id.into() }));
         self.groups.clean_since = None;
         self.monitors.raise(Cause::GroupContainment, stamp);
         self.monitors.emergency = Some(stamp);

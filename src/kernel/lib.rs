@@ -34,6 +34,7 @@ mod groups;
 pub mod ladder;
 mod latch;
 mod ledger;
+mod limiter;
 mod monitors;
 mod orders;
 mod pairs;

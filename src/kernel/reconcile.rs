@@ -109,7 +109,7 @@ impl Kernel {
     /// Matches every open order of ours; one without intent is a ghost and is cancelled.
     fn open_orders_answered(&mut self, orders: &[VenueOrder], effects: &mut Vec<Effect>) {
         for order in orders {
-            match self.match_label(&order.label) {
+            match self.match_label(order) {
                 Match::Foreign => {}
                 Match::One(intent) => {
                     if self.is_ghost_of_unsent(intent, order) {
@@ -145,9 +145,8 @@ impl Kernel {
             return;
         };
         let started = run.started;
-        let is_open = |intent: &IntentHash| {
-            run.open_orders.iter().any(|order| self.match_label(&order.label) == Match::One(*intent))
-        };
+        let is_open =
+            |intent: &IntentHash| run.open_orders.iter().any(|order| self.match_label(order) == Match::One(*intent));
         let sent_before = self.orders.live.iter().filter(|intent| {
             self.orders.intents.get(intent).is_some_and(|order| order.sent.is_some_and(|sent| sent.seq < started.seq))
         });
@@ -178,7 +177,7 @@ impl Kernel {
             None => return,
         };
         for intent in doubtful {
-            let known = orders.iter().find(|order| self.match_label(&order.label) == Match::One(intent));
+            let known = orders.iter().find(|order| self.match_label(*order) == Match::One(intent));
             match known {
                 Some(order) => self.order_reported(intent, order, effects),
                 None => {

@@ -215,6 +215,7 @@ impl Kernel {
     pub(crate) fn ask(&mut self, query: RestQuery, purpose: Purpose, effects: &mut Vec<Effect>) -> RequestId {
         let request = RequestId(self.session.last_request.0.saturating_add(1));
         let sent_at = self.now();
+        self.spend();
         self.session.last_request = request;
         self.session.pending.insert(request, Pending { purpose, sent_at });
         effects.push(Effect::Rest { request, query });

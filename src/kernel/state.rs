@@ -12,9 +12,10 @@ use serde::{Deserialize, Serialize};
 use crate::{
     calm::Calm,
     config::Config,
+    effect::CancelReason,
     event::{
-        Certificate, GroupFailure, GroupState, Instrument, IntentRecord, MaintenanceWindow, Override, Ticker,
-        TlsmState, VenueOrder,
+        Certificate, GroupFailure, GroupProposal, GroupState, Instrument, IntentRecord, MaintenanceWindow, Override,
+        Ticker, TlsmState, VenueOrder,
     },
     ladder::Ladder,
     registry::{ModeReason, OpenPermissionReason, RiskState},
@@ -137,6 +138,8 @@ pub struct Book {
     pub updated_at: Option<TimeMs>,
     /// A REST book was asked for under this number.
     pub pull: Option<RequestId>,
+    /// A gap wants a REST book that was not asked for yet.
+    pub pull_wanted: bool,
 }
 
 /// Where a book's continuity stands.
@@ -167,8 +170,8 @@ pub struct TradeFeed {
 /// A hole in the trades: until the pull is answered trades are processed by id alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hole {
-    /// The pull's number.
-    pub pull: RequestId,
+    /// The last pull's number; `None` while the limiter sheds it.
+    pub pull: Option<RequestId>,
     /// Newest `trade_seq` seen meanwhile.
     pub newest_seq: u64,
 }
@@ -178,6 +181,8 @@ pub struct Hole {
 pub struct Orders {
     /// All intents of the ledger, as folded in memory.
     pub intents: BTreeMap<IntentHash, Order>,
+    /// Replacements that wait for the end of the order they replace, by its intent.
+    pub replacements: BTreeMap<IntentHash, Replacement>,
     /// Intents that are not terminal.
     pub live: alloc::collections::BTreeSet<IntentHash>,
     /// Hashes found at the venue without an intent: never sent.
@@ -198,6 +203,17 @@ pub struct Orders {
     pub boot_run_ended: bool,
     /// Own trades up to this time that are not in `own_trades` are older than memory reaches: already processed.
     pub forgotten_until: TimeMs,
+}
+
+/// A new order that waits for the end of the one it replaces.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replacement {
+    /// What goes out then, through every gate.
+    pub proposal: GroupProposal,
+    /// What the old order had filled when its cancel was asked for.
+    pub filled: Qty,
+    /// Why the old order is cancelled.
+    pub why: CancelReason,
 }
 
 /// An own trade as far as positions are concerned.
