@@ -252,7 +252,7 @@ pub enum CanonicalError {
 }
 
 /// Rewrites a JSON text in the canonical form: keys sorted by their bytes at every level, no white space outside strings,
-/// numbers in their shortest plain decimal form, strings with the fewest escapes.
+/// numbers in their shortest plain decimal form, strings with the fewest escapes. Source: AT-113.
 ///
 /// # Errors
 /// A text that is not JSON, a key that stands twice, a number without plain form, too deep nesting.
@@ -539,6 +539,34 @@ mod tests {
     fn with(overrides: &[(&str, toml::Value)]) -> Result<RuntimeConfig, ConfigErrors> {
         let overrides: Vec<_> = overrides.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
         RuntimeConfig::new(&overrides)
+    }
+
+    #[test]
+    fn at_113_key_order_and_white_space_never_change_the_hash() {
+        let plain = r#"{"a":{"x":0.7,"y":[1,2]},"b":"é"}"#;
+        let same = [
+            "{\"b\":\"\u{e9}\",\"a\":{\"y\":[1,2],\"x\":0.7}}",
+            " { \"a\" : { \"y\" : [ 1 , 2 ] , \"x\" : 0.70 } ,\r\n\t\"b\" : \"\u{e9}\" } ",
+        ];
+        let hash = |text: &str| sha256_hex(canonical_json(text).unwrap().as_bytes());
+        for text in same {
+            assert_eq!(hash(text), hash(plain), "{text}");
+        }
+        // Anything else than formatting does: a value, a name, the order of a list, a space within a text.
+        for other in [
+            r#"{"a":{"x":0.71,"y":[1,2]},"b":"\u00e9"}"#,
+            r#"{"a":{"z":0.7,"y":[1,2]},"b":"\u00e9"}"#,
+            r#"{"a":{"x":0.7,"y":[2,1]},"b":"\u00e9"}"#,
+            r#"{"a":{"x":0.7,"y":[1,2]},"b":"\u00e9 "}"#,
+        ] {
+            assert_ne!(hash(other), hash(plain), "{other}");
+        }
+        // So for the configuration that runs: the order in which values are given says nothing.
+        let given = [("mm_util_kill", toml::Value::from(1)), ("delta_limit", toml::Value::from(12.5))];
+        let mut turned = given.clone();
+        turned.reverse();
+        assert_eq!(with(&given).unwrap().hash, with(&turned).unwrap().hash);
+        assert_eq!(with(&given).unwrap().hash.len(), 64);
     }
 
     #[test]

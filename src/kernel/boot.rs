@@ -11,7 +11,7 @@ use crate::{
 };
 
 impl Kernel {
-    /// Starts from a boot event.
+    /// Starts from a boot event, latched until a run has succeeded. Source: AT-430.
     pub(crate) fn boot(&mut self, stamp: Stamp, boot: &Boot, effects: &mut Vec<Effect>) {
         *self = Self::down();
         self.core = Core {

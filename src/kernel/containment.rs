@@ -82,6 +82,8 @@ impl Kernel {
         self.step_round(id, exposure, effects);
     }
 
+    /// Takes a round one step on: rescue, close, hedge, end. No pre-trade gate is asked: only a rescue needs liquidity and
+    /// edge. Source: AT-117, AT-235, AT-236, AT-327, AT-328.
     fn step_round(&mut self, id: &str, exposure: i64, effects: &mut Vec<Effect>) {
         let rescues_max = u32::try_from(self.config().rescue_attempts_max).unwrap_or(0);
         let closes_max = u32::try_from(self.config().close_attempts_max).unwrap_or(0);
@@ -165,7 +167,7 @@ impl Kernel {
     }
 
     /// A rescue completes a leg that failed: an IOC a few ticks across the spread, only with a usable book deep enough and
-    /// a net edge that the configured minimum allows.
+    /// a net edge that the configured minimum allows. Source: AT-283, AT-936.
     fn plan_rescue(&self, group: &Group, exposure: i64) -> Option<Plan> {
         let edge_min = self.config().min_edge_usd?.saturating_mul(100);
         if group.net_edge_usd_cents? < edge_min {
@@ -396,7 +398,8 @@ impl Kernel {
         }
     }
 
-    /// Under Kill: the same rounds, without rescue, on the net exposure of each underlying.
+    /// Under Kill: the same rounds, without rescue, on the net exposure of each underlying, whatever caused it and whatever
+    /// else is wrong. Source: AT-013, AT-208, AT-302, AT-338, AT-339, AT-340, AT-346, AT-347.
     fn contain_net(&mut self, effects: &mut Vec<Effect>) {
         let count =
             self.core.instruments.iter().map(|of| of.underlying.0).max().map_or(0, |last| last.saturating_add(1));

@@ -33,7 +33,8 @@ struct Assembled {
 }
 
 impl Kernel {
-    /// Returns why an intent of a class may not go out at this moment, by pressure, latch and mode.
+    /// Returns why an intent of a class may not go out at this moment, by pressure, latch and mode. Source: AT-010, AT-229,
+    /// AT-919, AT-931, AT-1049.
     pub(crate) fn forbidden(&self, class: IntentClass) -> Option<RejectReason> {
         let mode = self.core.resolution.mode;
         match class {
@@ -84,7 +85,8 @@ impl Kernel {
         self.record_and_send(proposal, assembled, effects);
     }
 
-    /// Checks one leg up to, not including, its recording; the first refusal that applies wins.
+    /// Checks one leg up to, not including, its recording; the first refusal that applies wins. Source: AT-041, AT-921,
+    /// AT-928.
     fn assemble(
         &mut self,
         proposal: &GroupProposal,
@@ -176,7 +178,8 @@ impl Kernel {
         Ok(())
     }
 
-    /// Records the group, then each leg, and sends each; a leg is judged again in the moment of its sending.
+    /// Records the group, then each leg, and sends each; a leg is judged again in the moment of its sending. Without the
+    /// group's record no leg that opens goes. Source: AT-931, AT-939.
     fn record_and_send(&mut self, proposal: &GroupProposal, legs: Vec<Assembled>, effects: &mut Vec<Effect>) {
         let opens = legs.iter().any(|leg| leg.record.class == IntentClass::Open);
         let count = u16::try_from(legs.len()).unwrap_or(u16::MAX);
@@ -434,7 +437,7 @@ impl Kernel {
 
     /// Cancels outstanding orders without `reduce_only` while the mode is not Active, `cancel_open_batch_max` a tick. No
     /// time passes within an event, so the count alone bounds a batch and `cancel_open_budget_ms` is never used up.
-    /// Source: AT-1065, AT-203.
+    /// Source: AT-203, AT-237, AT-1065.
     pub(crate) fn cancel_opens(&mut self, effects: &mut Vec<Effect>) {
         if self.core.resolution.mode == TradingMode::Active {
             return;

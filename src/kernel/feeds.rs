@@ -80,7 +80,7 @@ impl Kernel {
         self.now().since(self.feeds.last_payload_at.unwrap_or(self.core.booted.at))
     }
 
-    /// Trips on silence and keeps the watches that clearing conditions read.
+    /// Trips on silence and keeps the watches that clearing conditions read. Source: AT-946, AT-947, AT-948.
     pub(crate) fn advance_feeds(&mut self, effects: &mut Vec<Effect>) {
         self.follow_lag();
         let lag = self.market_data_lag_ms();
@@ -193,7 +193,7 @@ impl Kernel {
         }
     }
 
-    /// Latches, resubscribes and asks for a book over REST.
+    /// Latches, resubscribes and wants a book over REST. Source: AT-271, AT-408.
     fn book_gap(&mut self, instrument: InstrumentId, effects: &mut Vec<Effect>) {
         let now = self.now();
         self.feeds.last_book_gap_at = Some(now);
@@ -268,6 +268,7 @@ impl Kernel {
         }
     }
 
+    /// Latches and wants the recent trades over REST. Source: AT-202, AT-272.
     fn trades_gap(&mut self, instrument: InstrumentId, newest_seq: u64, effects: &mut Vec<Effect>) {
         effects.push(Effect::Note(Note::Gap(instrument)));
         if let Some(feed) = self.feeds.trades.get_mut(instrument.index()) {

@@ -16,7 +16,8 @@ use crate::{
 };
 
 impl Pair {
-    /// Takes a sample; one that is missing or outside 0 to 1 leaves the last good pair.
+    /// Takes a sample, value and time at once; one that is missing or outside 0 to 1 leaves the last good pair.
+    /// Source: AT-349, AT-350, AT-1054.
     pub(crate) fn take(&mut self, sample: Sample) {
         match (sample.value, sample.at) {
             (Some(value), Some(at)) if (0..=PPM).contains(&value.0) => {
@@ -26,7 +27,7 @@ impl Pair {
         }
     }
 
-    /// Returns the value where it is readable and not older than `age_max_ms`.
+    /// Returns the value where it is readable and not older than `age_max_ms`. Source: AT-001, AT-295, AT-296.
     pub(crate) fn fresh(&self, now: TimeMs, age_max_ms: i64) -> Option<Ppm> {
         let at = self.at.filter(|_| self.readable)?;
         self.value.filter(|_| now.since(at) <= age_max_ms)
@@ -42,7 +43,7 @@ impl Dated {
         }
     }
 
-    /// True where the last good time is known and older than `age_max_ms`.
+    /// True where the last good time is known and older than `age_max_ms`. Source: AT-031, AT-315, AT-319.
     pub(crate) fn older_than(&self, now: TimeMs, age_max_ms: i64) -> bool {
         self.at.is_some_and(|at| now.since(at) > age_max_ms)
     }
@@ -198,6 +199,7 @@ impl Kernel {
         self.follow_bands();
     }
 
+    /// Degrades with the last of `limits_fetch_failures_trip_count` failures in the window. Source: AT-106, AT-133.
     fn limits_failed(&mut self, stamp: Stamp) {
         let window = seconds(self.config().limits_fetch_failure_window_s);
         let trips = usize::try_from(self.config().limits_fetch_failures_trip_count).unwrap_or(usize::MAX);
@@ -208,7 +210,7 @@ impl Kernel {
         }
     }
 
-    /// Brings bands, watchdog and bunker up to the present.
+    /// Brings bands, watchdog and bunker up to the present. Source: AT-132, AT-297.
     pub(crate) fn advance_monitors(&mut self) {
         let now = self.now();
         self.follow_bands();
@@ -221,6 +223,8 @@ impl Kernel {
         self.advance_bunker();
     }
 
+    /// Moves both bands of mm_util along: in at a threshold, out below the lower one for its hold. Source: AT-207, AT-208,
+    /// AT-228, AT-301, AT-302.
     pub(crate) fn follow_bands(&mut self) {
         let now = self.now();
         let config = self.config();
@@ -237,7 +241,9 @@ impl Kernel {
         self.monitors.margin_kill.follow(value, kill_enter, kill_clear, kill_hold, now);
     }
 
-    /// Evaluates the network: p95 once a second, transport lag and time-outs always.
+    /// Evaluates the network: p95 once a second, transport lag and time-outs always. Any of them past its limit or unknown
+    /// enters bunker mode; unbroken calm of `bunker_exit_stable_s` leaves it. Source: AT-115, AT-205, AT-209, AT-267,
+    /// AT-268, AT-298, AT-345.
     pub(crate) fn advance_bunker(&mut self) {
         let now = self.now();
         let lag = self.transport_lag_ms();
@@ -278,7 +284,8 @@ impl Kernel {
         self.monitors.bunker.push(EndedRequest { at, round_trip_ms, counts });
     }
 
-    /// Brings every cause of the risk state in line with its condition.
+    /// Brings every cause of the risk state in line with its condition. Source: AT-042, AT-108, AT-245, AT-273, AT-314,
+    /// AT-924, AT-925.
     pub(crate) fn update_causes(&mut self) {
         let now = self.now();
         let stamp = self.core.stamp;
@@ -339,7 +346,8 @@ impl Kernel {
             .unwrap_or(RiskState::Healthy)
     }
 
-    /// Returns the certificate's state. No grace, no last-known-good. Source: AT-020, AT-021, AT-294, AT-412.
+    /// Returns the certificate's state. No grace, no last-known-good; nothing but build, configuration and contract version
+    /// is bound. Source: AT-012, AT-020, AT-021, AT-294, AT-410, AT-412, AT-423.
     #[must_use]
     pub fn certificate_state(&self) -> F1CertState {
         let Some(certificate) = &self.monitors.certificate else {
@@ -388,7 +396,9 @@ impl Kernel {
         i64::try_from(times.iter().filter(|at| now.since(**at) <= window).count()).unwrap_or(i64::MAX)
     }
 
-    /// Returns every mode reason whose predicate holds now, latched Kill reasons not counted.
+    /// Returns every mode reason whose predicate holds now, latched Kill reasons not counted. What a certificate, an
+    /// evidence chain, a replay or a style of execution beyond these says is no input. Source: AT-033, AT-112, AT-336,
+    /// AT-337, AT-348, AT-413, AT-416, AT-918, AT-991, AT-1055, AT-1066, AT-1067, AT-1068, AT-1069, AT-1070.
     pub(crate) fn predicates(&self) -> ReasonSet {
         let now = self.now();
         let config = self.config();

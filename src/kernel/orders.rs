@@ -118,7 +118,7 @@ impl Kernel {
         self.spend();
     }
 
-    /// Brings an intent in line with the venue's report, in whatever order reports come.
+    /// Brings an intent in line with the venue's report, in whatever order reports come. Source: AT-230, AT-233, AT-940.
     pub(crate) fn order_reported(&mut self, intent: IntentHash, report: &VenueOrder, effects: &mut Vec<Effect>) {
         let Some(order) = self.orders.intents.get_mut(&intent) else {
             return;
@@ -202,7 +202,8 @@ impl Kernel {
         self.enqueue(LedgerRecord::Transition { intent, state, order_id, at: stamp.at }, effects);
     }
 
-    /// Takes an own trade: recorded first, then applied, once. True where it was new.
+    /// Takes an own trade: recorded first, then applied, once, whichever way it came. True where it was new.
+    /// Source: AT-121, AT-234, AT-269, AT-270.
     pub(crate) fn own_trade(&mut self, trade: &OwnTrade, effects: &mut Vec<Effect>) -> bool {
         let matched = self.match_label(trade);
         let intent = match matched {

@@ -24,7 +24,7 @@ impl Kernel {
         self.session.reconcile.wanted = true;
     }
 
-    /// Starts a run where one is asked for and none is going on.
+    /// Starts a run where one is asked for and none is going on, from its beginning. Source: AT-941.
     pub(crate) fn start_run_if_wanted(&mut self, effects: &mut Vec<Effect>) {
         if !self.session.reconcile.wanted || self.session.reconcile.run.is_some() {
             return;
@@ -98,6 +98,7 @@ impl Kernel {
     }
 
     /// Own trades are asked for over the look-back; in the boot's first run back to the ledger's last record.
+    /// Source: AT-306.
     fn lookback_from(&self) -> TimeMs {
         let lookback = self.now().before(seconds(self.config().reconcile_trade_lookback_sec));
         if self.orders.boot_run_ended {
@@ -170,7 +171,7 @@ impl Kernel {
     }
 
     /// Settles the intents in doubt: what the history knows, by it; a sent one known nowhere is Failed; an unsent one known
-    /// nowhere stays unsent and may go out once the latch clears.
+    /// nowhere stays unsent and may go out once the latch clears. Source: AT-123, AT-935.
     fn history_answered(&mut self, orders: &[VenueOrder], effects: &mut Vec<Effect>) {
         let doubtful = match &mut self.session.reconcile.run {
             Some(run) => core::mem::take(&mut run.doubtful),
@@ -213,6 +214,7 @@ impl Kernel {
     }
 
     /// Compares positions with cumulative fills as of the venue's time, either side of fills in that very millisecond.
+    /// Source: AT-305.
     fn positions_agree(&self) -> bool {
         let Some((venue, at)) = &self.session.reconcile.venue_positions else {
             return false;

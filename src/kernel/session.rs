@@ -137,7 +137,7 @@ impl Kernel {
         }
     }
 
-    /// Counts a termination once a session and flags the session kill.
+    /// Counts a termination once a session and flags the session kill. Source: AT-240.
     fn terminated(&mut self) {
         if !self.session.termination_counted {
             self.session.termination_counted = true;
@@ -152,7 +152,7 @@ impl Kernel {
         self.session.terminations.push(now);
     }
 
-    /// Latches and degrades; what a termination and a bare disconnect have in common.
+    /// Latches and degrades; what a termination and a bare disconnect have in common. Source: AT-409.
     fn session_lost(&mut self) {
         let stamp = self.core.stamp;
         self.session.active = false;
@@ -160,7 +160,7 @@ impl Kernel {
         self.set_latch(OpenPermissionReason::SessionTerminationReconcileRequired);
     }
 
-    /// Schedules the next connection after the back-off, which doubles, without jitter.
+    /// Schedules the next connection after the back-off, which doubles, without jitter. Source: AT-330.
     fn schedule_private(&mut self) {
         if self.session.private.reconnect_at.is_some() {
             return;

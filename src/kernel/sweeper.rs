@@ -1,8 +1,8 @@
 //! The sweeper: what stands at the venue and should not. Source: kernel contract section 8; AT-121 to AT-124, AT-303,
 //! AT-329.
 //!
-//! Ghost orders and intents without an order need the venue's answers: a sweep asks for a run of reconciliation where the
-//! last one began an interval or more ago, and the run cancels and settles. Orders that are too old need no question.
+//! Ghost orders and intents without an order need the venue's answers: a run of reconciliation cancels the first and
+//! settles the others. Where runs are due less often than sweeps, each sweep asks for one. Orders that are too old need no question.
 
 use alloc::{format, vec, vec::Vec};
 
@@ -15,16 +15,15 @@ use crate::{
 };
 
 impl Kernel {
-    /// Sweeps every `sweeper_interval_s`: asks for a run where none has begun since the last sweep, and cancels orders
-    /// without `reduce_only` older than `stale_order_sec`. Source: AT-122, AT-123, AT-303, AT-329.
+    /// Sweeps every `sweeper_interval_s`: asks for a run where the timer of runs is slower, and cancels orders
+    /// without `reduce_only` older than `stale_order_sec`. Source: AT-121, AT-122, AT-123, AT-303, AT-329.
     pub(crate) fn sweep(&mut self, effects: &mut Vec<Effect>) {
         let now = self.now();
-        let interval = seconds(self.config().sweeper_interval_s);
-        if now.since(self.session.swept_at) < interval {
+        if now.since(self.session.swept_at) < seconds(self.config().sweeper_interval_s) {
             return;
         }
         self.session.swept_at = now;
-        if now.since(self.session.reconcile.last_started_at) >= interval {
+        if self.config().reconcile_interval_s > self.config().sweeper_interval_s {
             self.ask_run();
         }
         let age_max = seconds(self.config().stale_order_sec);

@@ -31,5 +31,6 @@ mod replay;
 #[path = "../../src/kernel/tests/rules/rig.rs"]
 mod rig;
 mod seeds;
+mod status_document;
 mod tidy;
 mod validator;

@@ -29,7 +29,7 @@ type Change<T> = fn(&mut T);
 type At = fn(TimeMs) -> Event;
 
 /// An operator's incident reset of one Kill reason.
-fn reset(reason: M) -> Event {
+pub fn reset(reason: M) -> Event {
     Event::OperatorCommanded(OperatorCommand::IncidentReset {
         token: reason.token().into(),
         incident_id: "INC-1".into(),
@@ -37,7 +37,7 @@ fn reset(reason: M) -> Event {
 }
 
 /// A rig after a boot that differs from the healthy one.
-fn boots(change: impl FnOnce(&mut Boot)) -> Rig {
+pub fn boots(change: impl FnOnce(&mut Boot)) -> Rig {
     let mut rig = Rig::down();
     let mut boot = healthy_boot(START);
     change(&mut boot);
@@ -1151,7 +1151,7 @@ fn at_278_a_pair_that_fills_equally_leaves_the_mode_alone() {
 }
 
 /// Leg A fills, then the venue refuses leg B; containment's own orders wait at the venue's door.
-fn mixed_fill(rig: &mut Rig) {
+pub fn mixed_fill(rig: &mut Rig) {
     rig.wait(1000);
     let legs = pair(rig, "group0000001", 1000);
     let sent = rig.sent();
@@ -1289,7 +1289,7 @@ fn at_305_a_position_that_no_trade_explains_latches() {
 }
 
 /// An open order with our label that the ledger does not know.
-fn ghost() -> VenueOrder {
+pub fn ghost() -> VenueOrder {
     VenueOrder {
         order_id: OrderId(7_000_000),
         label: "s4:strategy:group0000009:0:00000000000000aa".into(),
@@ -1572,7 +1572,7 @@ fn at_212_403_every_subset_of_latch_codes_is_listed_in_order_and_clears() {
 }
 
 /// A rig that is long 1000 USD of the perpetual, all of it known.
-fn long() -> Rig {
+pub fn long() -> Rig {
     let mut rig = Rig::active();
     rig.wait(1000);
     rig.market_data();

@@ -1,8 +1,13 @@
 //! The kernel's rules, one event after another, each compared with an independent reading of the contract: one binary, one
 //! module a subject.
 
+mod groups;
 mod kernel_rules;
+mod machines;
+mod orders;
 mod prop_sequences;
 mod reference;
 mod rig;
+mod sessions;
+mod status;
 mod vectors;

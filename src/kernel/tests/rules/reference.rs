@@ -20,7 +20,7 @@ use drillfold_kernel::{
         CONTRACT_VERSION, F1CertState, ModeReason, OpenPermissionReason, RejectReason, RiskState, Tier, TradingMode,
         is_known_reason_token,
     },
-    units::{InstrumentId, IntentHash, PPM, Ppm, Qty, RequestId, Seq, Stamp, TimeMs, TradeId},
+    units::{InstrumentId, IntentHash, PPM, Ppm, Qty, RequestId, Seq, Side, Stamp, TimeMs, TradeId},
 };
 
 use ModeReason as M;
@@ -180,11 +180,24 @@ struct Group {
 #[derive(Clone, Copy, Debug)]
 struct Intent {
     hash: IntentHash,
+    instrument: InstrumentId,
+    side: Side,
     /// False while the ledger shows it unsent: its order or fill would be a ghost's.
     sent: bool,
     open: bool,
     ordered: Qty,
     filled: Qty,
+}
+
+/// What a label comes to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Bearer {
+    /// No intent of ours.
+    None,
+    /// The intent with this label.
+    One(String),
+    /// More than one intent, and nothing tells them apart.
+    Several,
 }
 
 #[derive(Debug)]
@@ -888,12 +901,22 @@ impl Process {
     // ---- orders, trades, answers ----
 
     fn venue_order(&mut self, order: &VenueOrder) {
-        if let Some(intent) = self.intents.get_mut(&order.label).filter(|intent| intent.sent) {
+        let bearer = self.bearer(&order.label, order.instrument, order.side, Some(order.qty));
+        let Bearer::One(label) = bearer else {
+            if bearer == Bearer::Several {
+                self.order += 1;
+                self.label_cause.get_or_insert(self.order);
+            } else if order.state == VenueState::Open && order.label.starts_with("s4:") {
+                self.latch(C::InventoryMismatchReconcileRequired);
+            }
+            return;
+        };
+        if let Some(intent) = self.intents.get_mut(&label).filter(|intent| intent.sent) {
             intent.open &= order.state == VenueState::Open;
             if order.filled.0 > 0 {
-                self.group_filled(&order.label);
+                self.group_filled(&label);
             }
-        } else if order.state == VenueState::Open && order.label.starts_with("s4:") {
+        } else if order.state == VenueState::Open {
             self.latch(C::InventoryMismatchReconcileRequired);
         }
     }
@@ -903,12 +926,57 @@ impl Process {
             return;
         }
         *self.positions.entry(trade.instrument).or_default() += trade.side.sign(trade.qty.0);
-        if let Some(intent) = self.intents.get_mut(&trade.label).filter(|intent| intent.sent) {
+        let bearer = self.bearer(&trade.label, trade.instrument, trade.side, None);
+        if bearer == Bearer::Several {
+            self.order += 1;
+            self.label_cause.get_or_insert(self.order);
+        }
+        let Bearer::One(label) = bearer else {
+            if self.codes.is_empty() {
+                self.latch(C::InventoryMismatchReconcileRequired);
+            }
+            return;
+        };
+        if let Some(intent) = self.intents.get_mut(&label).filter(|intent| intent.sent) {
             intent.filled = intent.filled.plus(trade.qty);
             intent.open &= intent.filled < intent.ordered;
-            self.group_filled(&trade.label);
+            self.group_filled(&label);
         } else if self.codes.is_empty() {
             self.latch(C::InventoryMismatchReconcileRequired);
+        }
+    }
+
+    /// Finds the intent that a venue's message is about. Of those that share group and leg the one that agrees best: the
+    /// hash counts more than the instrument, that more than the side, that more than the amount.
+    fn bearer(&self, label: &str, instrument: InstrumentId, side: Side, qty: Option<Qty>) -> Bearer {
+        if self.intents.contains_key(label) {
+            return Bearer::One(label.to_owned());
+        }
+        let parts: Vec<&str> = label.split(':').collect();
+        let hash = match parts.as_slice() {
+            ["s4", _, _, _, hash] => u64::from_str_radix(hash, 16).ok(),
+            _ => None,
+        };
+        let Some(hash) = hash else { return Bearer::None };
+        let mut ranked: Vec<([bool; 4], &String)> = self
+            .intents
+            .iter()
+            .filter(|(known, _)| known.split(':').skip(2).take(2).eq(parts.iter().skip(2).take(2).copied()))
+            .map(|(known, intent)| {
+                let agrees = [
+                    intent.hash.0 == hash,
+                    intent.instrument == instrument,
+                    intent.side == side,
+                    qty.is_some_and(|qty| qty == intent.ordered),
+                ];
+                (agrees, known)
+            })
+            .collect();
+        ranked.sort_unstable();
+        match ranked.as_slice() {
+            [] => Bearer::None,
+            [.., (second, _), (best, _)] if second == best => Bearer::Several,
+            [.., (_, label)] => Bearer::One((*label).clone()),
         }
     }
 
@@ -1023,7 +1091,15 @@ impl Process {
                 Effect::Place(order) => {
                     self.intents.insert(
                         order.label.clone(),
-                        Intent { hash: order.intent, sent: true, open: true, ordered: order.qty, filled: Qty::ZERO },
+                        Intent {
+                            hash: order.intent,
+                            instrument: order.instrument,
+                            side: order.side,
+                            sent: true,
+                            open: true,
+                            ordered: order.qty,
+                            filled: Qty::ZERO,
+                        },
                     );
                 }
                 Effect::Refuse(refusal) => match refusal.code {
@@ -1106,6 +1182,8 @@ impl Process {
             LedgerRecord::Intent(intent) => {
                 self.intents.entry(intent.label.clone()).or_insert(Intent {
                     hash: intent.intent,
+                    instrument: intent.instrument,
+                    side: intent.side,
                     sent: false,
                     open: false,
                     ordered: intent.qty,
