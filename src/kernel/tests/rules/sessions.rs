@@ -9,6 +9,7 @@ use drillfold_kernel::{
     registry::{
         CONTRACT_VERSION, F1CertState, ModeReason as M, OpenPermissionReason as C, RejectReason, RiskState, TradingMode,
     },
+    units::PPM,
 };
 
 use crate::{
@@ -23,6 +24,11 @@ const DEGRADED: M = M::ReduceonlyRiskstateDegraded;
 const HIGH: M = M::ReduceonlyMarginMmUtilHigh;
 const BUNKER: M = M::ReduceonlyBunkerModeActive;
 const LATCHED: M = M::ReduceonlyOpenPermissionLatched;
+
+/// Something done to a rig.
+type Change = fn(&mut Rig);
+/// What becomes of a certificate.
+type Turn = fn(Certificate) -> Option<Certificate>;
 
 // ---- ages ----
 
@@ -283,7 +289,7 @@ fn at_012_020_410_a_certificate_binds_three_things_as_texts() {
 fn at_021_294_412_423_a_certificate_that_fails_blocks_at_once() {
     const WINDOW_MS: i64 = 86_400_000;
     let good = |rig: &Rig, age: i64| Some(certificate(rig.now.before(age)));
-    let cases: [(fn(Certificate) -> Option<Certificate>, i64, F1CertState); 4] = [
+    let cases: [(Turn, i64, F1CertState); 4] = [
         (Some, WINDOW_MS, F1CertState::Pass),
         (Some, WINDOW_MS + 1, F1CertState::Stale),
         (|read| Some(Certificate { passed: false, ..read }), 0, F1CertState::Fail),
@@ -338,24 +344,17 @@ fn at_205_a_network_reading_that_is_unknown_is_bunker() {
     let mut rig = rig;
     rig.wait(1000);
     rig.shows(&[BUNKER]);
-    let mut rig = long();
-    // No request answered within its window: exactly 30 s, and one more.
+    // No request answered within its window: at exactly 30 s one still is, a millisecond later none. Time-outs alone
+    // decide nothing here: no share of them is over the limit.
+    let mut rig = boots(|boot| boot.config.request_timeout_rate_limit = PPM);
+    rig.settle();
     rig.withhold(Feed::Answers);
     let answered = rig.kernel.monitors.bunker.requests.iter().rev().find(|request| request.round_trip_ms.is_some());
     let at = answered.expect("something was answered").at;
+    rig.wait(30_000 - rig.now.since(at));
     assert!(!rig.status().bunker_mode_active);
-    rig.now = at;
-    let mut alone = rig.kernel.clone();
-    for (age, known) in [(30_000, false), (30_001, true)] {
-        // Frames on both sockets, so that nothing but the missing round trips can be the cause.
-        let mut effects = Vec::new();
-        for socket in [Socket::Public, Socket::Private] {
-            rig.seq += 1;
-            let seq = drillfold_kernel::units::Seq(rig.seq);
-            alone.apply(seq, at.after(age), &Event::FrameHeard(socket), &mut effects);
-        }
-        assert!(alone.status().is_some_and(|status| status.bunker_mode_active) || !known);
-    }
+    rig.pass(1);
+    rig.shows(&[BUNKER]);
 }
 
 #[test]
@@ -443,7 +442,7 @@ fn at_240_330_409_a_termination_backs_off_and_resumes_only_after_a_run() {
         rig.answer_all();
         rig.answer_all();
         rig.tell(Event::Authenticated);
-        rig.wait(900);
+        rig.wait(500);
         rig.shows(&reasons);
         rig.resume(Feed::Answers);
         rig.settle();
@@ -476,7 +475,7 @@ fn at_106_133_the_window_of_failed_fetches_is_inclusive() {
 
 #[test]
 fn at_202_271_272_408_a_gap_pauses_opens_in_its_own_event_until_rebuilt_and_reconciled() {
-    let gaps: [(fn(&mut Rig), C); 4] = [
+    let gaps: [(Change, C); 4] = [
         (|rig| rig.change_after_gap(FUTURE, 1), C::WsBookGapReconcileRequired),
         (|rig| rig.trade_after_gap(FUTURE, 1), C::WsTradesGapReconcileRequired),
         (|rig| rig.trade_numbered(FUTURE, 1), C::WsTradesGapReconcileRequired),
