@@ -561,6 +561,41 @@ mod tests {
         }
     }
 
+    /// Each name in turn is the only one that a configuration lacks: the kernel then has what the document of defaults says.
+    #[test]
+    fn at_341_424_every_missing_value_takes_its_documented_default() {
+        let document: toml::Table = include_str!("../../specs/config/defaults.toml").parse().unwrap();
+        let documented = |name: &str, scale: Scale| {
+            let value = document.values().find_map(|section| section.get(name)).unwrap();
+            let digits = match scale {
+                Scale::Whole => 0,
+                Scale::Ppm => 6,
+                Scale::Nano => 9,
+            };
+            let number = value.as_float().unwrap_or_else(|| value.as_integer().unwrap() as f64);
+            (number * 10_f64.powi(digits)).round() as i64
+        };
+        let of = |config: &RuntimeConfig, name: &str| {
+            config.kernel.pairs().into_iter().find(|(known, _)| *known == name).map(|(_, value)| value)
+        };
+        for (missing, scale) in Config::REQUIRED {
+            // Every other name is given, with the value that it has by default.
+            let given: Vec<(&str, toml::Value)> = Config::REQUIRED
+                .iter()
+                .filter(|(name, _)| name != missing)
+                .map(|(name, _)| (*name, document.values().find_map(|section| section.get(*name)).unwrap().clone()))
+                .collect();
+            let config = with(&given).unwrap();
+            assert_eq!(of(&config, missing), Some(documented(missing, *scale)), "{missing}");
+        }
+        let config = with(&[]).unwrap();
+        assert_eq!((config.kernel.instrument_cache_ttl_s, config.kernel.mm_util_kill), (3600, 950_000));
+        // What has no default stays missing, and its gate refuses.
+        for (name, _) in Config::OPTIONAL {
+            assert_eq!(of(&config, name), None, "{name}");
+        }
+    }
+
     #[test]
     fn overrides_reach_the_kernel_and_the_hash() {
         let config = with(&[
