@@ -6,7 +6,7 @@ use crate::{
     effect::Effect,
     event::{Boot, GroupState, IntentClass, LedgerRecord, SlotReading, TlsmState},
     registry::OpenPermissionReason,
-    state::{Cause, Core, Group, Kernel, SocketState},
+    state::{Cause, Core, Group, Kernel, Listing, SocketState},
     units::{Stamp, TimeMs},
 };
 
@@ -23,6 +23,7 @@ impl Kernel {
             runtime_config_hash: boot.runtime_config_hash.clone(),
             reference_instrument: boot.reference_instrument,
             instruments: boot.instruments.clone(),
+            listings: alloc::vec![Listing::default(); boot.instruments.len()],
             reason_since: alloc::vec![None; crate::registry::ModeReason::ALL.len()],
             ..Core::default()
         };

@@ -213,7 +213,8 @@ impl Kernel {
         held.retain(|(instrument, coins, qty)| {
             // Never more than the account still holds: something else may have closed it already.
             let position = self.orders.positions.get(instrument.index()).copied().unwrap_or_default();
-            coins.signum() == exposure.signum() && position.0.signum() == qty.0.signum() && !position.is_zero()
+            let held = position.0.signum() == qty.0.signum() && !position.is_zero();
+            coins.signum() == exposure.signum() && held && !self.is_gone(*instrument)
         });
         held.sort_by_key(|(instrument, coins, _)| (core::cmp::Reverse(coins.saturating_abs()), *instrument));
         held

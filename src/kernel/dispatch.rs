@@ -6,6 +6,7 @@ use alloc::{borrow::ToOwned, boxed::Box, string::String, vec::Vec};
 use crate::{
     effect::{CancelReason, CancelRequest, Effect, OrderRequest, Refusal},
     event::{Action, GroupProposal, GroupState, IntentClass, IntentRecord, LedgerRecord, LegProposal, TlsmState},
+    gates::{Candidate, Proposed},
     groups::reduces,
     identity::{Fields, intent_hash, label, quantise},
     planted::{self, Rule},
@@ -25,11 +26,6 @@ pub const fn classify(leg: &LegProposal) -> IntentClass {
         (Some(true), Action::Place | Action::Close) => IntentClass::Close,
         (Some(true), Action::Unknown) | (Some(false) | None, _) => IntentClass::Open,
     }
-}
-
-/// A leg that passed every gate before recording.
-struct Assembled {
-    record: IntentRecord,
 }
 
 impl Kernel {
@@ -71,14 +67,14 @@ impl Kernel {
             refused.push((0u16, None, RejectReason::AssemblyFailed));
         }
         for (leg, index) in proposal.legs.iter().take(LEGS_MAX).zip(0u16..) {
-            match self.assemble(proposal, leg, index) {
-                Ok(record) => assembled.push(Assembled { record }),
+            match self.assemble(proposal, leg, index, &assembled, effects) {
+                Ok(record) => assembled.push(record),
                 Err(code) => refused.push((index, Some(classify(leg)), code)),
             }
         }
         if !refused.is_empty() {
             for leg in assembled {
-                refused.push((leg.record.leg, Some(leg.record.class), RejectReason::AssemblyFailed));
+                refused.push((leg.leg, Some(leg.class), RejectReason::AssemblyFailed));
             }
             refused.sort_by_key(|(leg, ..)| *leg);
             for (leg, class, code) in refused {
@@ -95,6 +91,8 @@ impl Kernel {
         proposal: &GroupProposal,
         leg: &LegProposal,
         index: u16,
+        siblings: &[IntentRecord],
+        effects: &mut Vec<Effect>,
     ) -> Result<IntentRecord, RejectReason> {
         let class = classify(leg);
         if let Some(code) = self.forbidden(class) {
@@ -102,39 +100,35 @@ impl Kernel {
         }
         if label(&proposal.strategy_id, &proposal.group_id, index, IntentHash(0)).is_err() {
             let stamp = self.core.stamp;
-            self.monitors.raise(Cause::Label, stamp);
+            self.monitors.renew(Cause::Label, stamp);
             self.ask_run();
             return Err(RejectReason::LabelTooLong);
         }
         let instrument = self.instrument(leg.instrument).ok_or(RejectReason::InstrumentMetadataMissing)?;
         let (qty, price) = quantise(instrument, leg.side, leg.qty, leg.price)?;
-        let fields = Fields {
-            instrument: &instrument.name,
-            side: leg.side,
-            qty,
-            price,
-            group_id: &proposal.group_id,
-            leg: index,
-        };
-        let intent = intent_hash(&fields);
+        let name = instrument.name.clone();
+        self.check_contracts(leg)?;
+        let (side, group_id) = (leg.side, proposal.group_id.as_str());
+        let intent = intent_hash(&Fields { instrument: &name, side, qty, price, group_id, leg: index });
         let known = self.orders.intents.contains_key(&intent)
             || self.orders.ghosts.contains_key(&intent)
             || self.groups.all.contains_key(&proposal.group_id);
         if known {
             return Err(RejectReason::DuplicateIntent);
         }
-        self.pre_trade(class, leg, proposal)?;
-        if class == IntentClass::Open
-            && let Some(code) = self.missing_limit()
-        {
-            // A limit without default blocks what needs it; its absence is a cause until a boot that has it.
-            let stamp = self.core.stamp;
-            self.monitors.raise(Cause::LimitMissing, stamp);
-            return Err(code);
-        }
-        if class == IntentClass::Open && self.guard_public_trades() {
-            return Err(RejectReason::OpenPermissionLatched);
-        }
+        let candidate = Candidate {
+            class,
+            instrument: leg.instrument,
+            side: leg.side,
+            qty,
+            price,
+            strategy_id: &proposal.strategy_id,
+            structure_fingerprint: proposal.structure_fingerprint,
+            proposed: Some(Proposed { leg, edge: &proposal.edge, siblings }),
+        };
+        // The identity stays that of the proposal wherever inventory moves its limit: proposed again, under whatever
+        // inventory, it is a duplicate.
+        let price = self.pass_gates(&candidate, effects)?;
         Ok(IntentRecord {
             intent,
             group_id: proposal.group_id.clone(),
@@ -151,39 +145,9 @@ impl Kernel {
         })
     }
 
-    /// Returns the refusal of the first gate whose limit has no default and is not configured. Source: AT-043, AT-424.
-    fn missing_limit(&self) -> Option<RejectReason> {
-        let config = self.config();
-        let gates = [
-            (config.expiry_delist_buffer_s.is_none(), RejectReason::InstrumentExpiredOrDelisted),
-            (config.delta_limit.is_none(), RejectReason::InventorySkewDeltaLimitMissing),
-            (config.portfolio_exposure_limit.is_none(), RejectReason::GlobalExposureBudgetExceeded),
-            (config.min_edge_usd.is_none(), RejectReason::NetEdgeInputMissing),
-        ];
-        gates.into_iter().find(|(missing, _)| *missing).map(|(_, code)| code)
-    }
-
-    /// The pre-trade gates that need no pricing model.
-    fn pre_trade(&self, class: IntentClass, leg: &LegProposal, proposal: &GroupProposal) -> Result<(), RejectReason> {
-        if class == IntentClass::Open {
-            let key = (proposal.strategy_id.clone(), proposal.structure_fingerprint);
-            if self.groups.blacklist.contains_key(&key) {
-                return Err(RejectReason::ChurnBreakerActive);
-            }
-        }
-        if self.usable_book(leg.instrument).is_none() {
-            return Err(RejectReason::LiquidityGateNoL2);
-        }
-        let headroom = self.monitors.margin.value.is_some_and(|used| used.0 < self.config().mm_util_reject_opens);
-        if class == IntentClass::Open && !headroom {
-            return Err(RejectReason::MarginHeadroomRejectOpens);
-        }
-        Ok(())
-    }
-
     /// Records the group, then each leg, and sends each; a leg is judged again in the moment of its sending.
-    fn record_and_send(&mut self, proposal: &GroupProposal, legs: Vec<Assembled>, effects: &mut Vec<Effect>) {
-        let opens = legs.iter().any(|leg| leg.record.class == IntentClass::Open);
+    fn record_and_send(&mut self, proposal: &GroupProposal, legs: Vec<IntentRecord>, effects: &mut Vec<Effect>) {
+        let opens = legs.iter().any(|leg| leg.class == IntentClass::Open);
         let count = u16::try_from(legs.len()).unwrap_or(u16::MAX);
         let record = LedgerRecord::Group {
             group_id: proposal.group_id.clone(),
@@ -195,7 +159,7 @@ impl Kernel {
         let recorded = self.enqueue(record, effects) || planted::broken(Rule::RecordBeforeDispatch);
         if !recorded && opens {
             for leg in legs {
-                let (index, class) = (leg.record.leg, leg.record.class);
+                let (index, class) = (leg.leg, leg.class);
                 let code = RejectReason::RecordedBeforeDispatchFailed;
                 self.refuse(&proposal.group_id, index, Some(class), code, effects);
             }
@@ -204,14 +168,14 @@ impl Kernel {
         let group = Group::new(
             proposal.strategy_id.clone(),
             proposal.structure_fingerprint,
-            proposal.net_edge_usd_cents,
+            self.net_edge_usd_cents(&proposal.edge),
             count,
         );
         self.groups.all.insert(proposal.group_id.clone(), group);
         self.groups.open.insert(proposal.group_id.clone());
         for leg in legs {
-            let (index, class) = (leg.record.leg, leg.record.class);
-            if let Err(code) = self.send(leg.record, effects) {
+            let (index, class) = (leg.leg, leg.class);
+            if let Err(code) = self.send(leg, effects) {
                 self.refuse(&proposal.group_id, index, Some(class), code, effects);
             }
         }
@@ -347,11 +311,12 @@ impl Kernel {
         let now = self.now();
         let timeout = self.config().rest_timeout_ms;
         let route = self.route();
+        let gone = self.orders.intents.get(&intent).is_some_and(|order| self.is_gone(order.record.instrument));
         let Some(order) = self.orders.intents.get_mut(&intent) else {
             return;
         };
         let waits = order.cancel_asked_at.is_some_and(|at| now.since(at) < timeout);
-        if waits || order.state.is_terminal() || order.sent.is_none() {
+        if waits || gone || order.state.is_terminal() || order.sent.is_none() {
             return;
         }
         order.cancel_asked_at = Some(now);
@@ -408,7 +373,7 @@ impl Kernel {
             }
             let failed = self.groups.all.get(&order.record.group_id).is_none_or(|group| group.failure.is_some());
             let (class, group_id, leg) = (order.record.class, order.record.group_id.clone(), order.record.leg);
-            let refusal = self.forbidden(class).or_else(|| self.no_book(intent));
+            let refusal = self.forbidden(class).or_else(|| self.refused_by_gates(intent, effects));
             match refusal {
                 None if !class.is_containment() && !failed => {
                     if let Some(group) = self.groups.all.get_mut(&group_id)
@@ -427,9 +392,26 @@ impl Kernel {
         }
     }
 
-    fn no_book(&self, intent: IntentHash) -> Option<RejectReason> {
-        let order = self.orders.intents.get(&intent)?;
-        self.usable_book(order.record.instrument).is_none().then_some(RejectReason::LiquidityGateNoL2)
+    /// Takes a recorded intent through the gates of this moment, except for what only its proposal said: duplicates, order
+    /// type and edge were judged when it was recorded. Containment's own orders pass. Source: kernel contract section 6.
+    fn refused_by_gates(&mut self, intent: IntentHash, effects: &mut Vec<Effect>) -> Option<RejectReason> {
+        let record = self.orders.intents.get(&intent)?.record.clone();
+        let group = self.groups.all.get(&record.group_id)?;
+        let (strategy_id, structure_fingerprint) = (group.strategy_id.clone(), group.structure_fingerprint);
+        if record.class.is_containment() {
+            return None;
+        }
+        let candidate = Candidate {
+            class: record.class,
+            instrument: record.instrument,
+            side: record.side,
+            qty: record.qty,
+            price: record.price,
+            strategy_id: &strategy_id,
+            structure_fingerprint,
+            proposed: None,
+        };
+        self.pass_gates(&candidate, effects).err()
     }
 
     /// The planted breakage: sends everything the ledger of the last boot shows sent a second time.

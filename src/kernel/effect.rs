@@ -185,6 +185,17 @@ pub enum Note {
     RoundsExhausted(String),
     /// A frame was rejected.
     FrameRejected(Option<InstrumentId>),
+    /// The book is too thin for an OPEN. Source: AT-222.
+    LiquidityGateReject {
+        /// Which instrument.
+        instrument: InstrumentId,
+        /// Average price over the amount, weighted, rounded towards the worse.
+        wap: Price,
+        /// Its distance from the best price in basis points, rounded up.
+        slippage_bps: i64,
+    },
+    /// The venue says that an instrument is gone for good. Source: AT-949.
+    ExpiredOrDelisted(InstrumentId),
 }
 
 /// Why a run of reconciliation failed.

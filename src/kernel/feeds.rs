@@ -29,7 +29,8 @@ impl Book {
             .fold(Qty::ZERO, |sum, (_, qty)| sum.plus(qty))
     }
 
-    fn levels_against(&self, side: Side) -> impl Iterator<Item = (Price, Qty)> + '_ {
+    /// Returns the levels that an order of `side` would trade with, best first.
+    pub(crate) fn levels_against(&self, side: Side) -> impl Iterator<Item = (Price, Qty)> + '_ {
         match side {
             Side::Buy => &self.asks,
             Side::Sell => &self.bids,
@@ -70,6 +71,14 @@ impl TradeFeed {
         }
         self.recent.push_back((now, id));
         true
+    }
+
+    /// Counts an amount towards what the market traded within the window.
+    fn count(&mut self, qty: Qty, now: TimeMs, window_ms: i64) {
+        while self.volume.front().is_some_and(|(at, _)| now.since(*at) > window_ms) {
+            self.volume.pop_front();
+        }
+        self.volume.push_back((now, qty));
     }
 }
 
@@ -253,6 +262,7 @@ impl Kernel {
         self.feeds.public_trades_at = Some(now);
         self.feeds.trades_guard = false;
         let lookback = seconds(self.config().reconcile_trade_lookback_sec);
+        let window = seconds(self.config().feedback_loop_window_s);
         let mut gap = None;
         let Some(feed) = self.feeds.trades.get_mut(instrument.index()) else {
             return;
@@ -265,6 +275,7 @@ impl Kernel {
                 continue;
             }
             self.feeds.trades_processed = self.feeds.trades_processed.saturating_add(1);
+            feed.count(trade.qty, now, window);
             if let Some(hole) = &mut feed.hole {
                 hole.newest_seq = hole.newest_seq.max(trade.trade_seq);
                 continue;
@@ -449,9 +460,12 @@ impl Kernel {
         })
     }
 
-    /// Returns the nano-coins of an instrument's position, signed.
+    /// Returns the nano-coins of an instrument's position, signed; none in an instrument that is gone for good.
     #[must_use]
     pub fn position_coins(&self, instrument: InstrumentId) -> i64 {
+        if self.is_gone(instrument) {
+            return 0;
+        }
         let qty = self.orders.positions.get(instrument.index()).copied().unwrap_or_default();
         let price = match self.instrument(instrument).map(|of| of.kind) {
             Some(InstrumentKind::Option) => Some(Price(NANO)),

@@ -129,6 +129,7 @@ impl Kernel {
                     instrument.fetched_at = now;
                 }
             }
+            Event::InstrumentFetched { instrument, metadata } => self.instrument_fetched(*instrument, metadata),
             Event::BookSnapshot(snapshot) => self.book_snapshot(snapshot, effects),
             Event::BookChanged(change) => self.book_changed(change, effects),
             Event::TradesReceived { instrument, trades } => self.trades_received(*instrument, trades, effects),
@@ -147,8 +148,13 @@ impl Kernel {
                 self.heard(crate::event::Socket::Private);
                 self.order_updated(order, effects);
             }
-            Event::OrderRejected { label, .. } => {
+            Event::CancelRefused { label, cause } => {
                 self.heard(crate::event::Socket::Private);
+                self.cancel_refused(label, *cause, effects);
+            }
+            Event::OrderRejected { label, code } => {
+                self.heard(crate::event::Socket::Private);
+                self.order_refused_for(label, *code, effects);
                 self.order_rejected(label, effects);
             }
             Event::OwnTraded(trades) => {

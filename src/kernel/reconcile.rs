@@ -199,6 +199,7 @@ impl Kernel {
             return;
         };
         let (ghost, ambiguous) = (run.ghost, run.ambiguous);
+        self.settle_gone(effects);
         if !self.positions_agree() {
             self.set_latch_by_run(OpenPermissionReason::InventoryMismatchReconcileRequired);
             self.run_failed(RunFailure::PositionMismatch, effects);
@@ -258,8 +259,10 @@ impl Kernel {
             self.session_recovered();
         }
         self.end_emergency(run.started);
-        if self.monitors.cause(Cause::Label).is_some_and(|arose| arose.seq <= run.started.seq) {
-            self.monitors.settle(Cause::Label);
+        for cause in [Cause::Label, Cause::ContractsMismatch] {
+            if self.monitors.cause(cause).is_some_and(|arose| arose.seq <= run.started.seq) {
+                self.monitors.settle(cause);
+            }
         }
         let begun_after = self.monitors.reauthenticated_at.is_none_or(|seq| run.started.seq >= seq);
         for latch in &mut self.monitors.kill_latches {

@@ -79,6 +79,8 @@ pub struct Core {
     pub reference_instrument: Option<InstrumentId>,
     /// The instrument table.
     pub instruments: Vec<Instrument>,
+    /// What is known of each instrument beside the table: contracts, expiry, whether it is gone.
+    pub listings: Vec<Listing>,
     /// Axes, mode and reasons after the last event.
     pub resolution: Resolution,
     /// Since which event each mode reason has been active without a break; indexed like the registry.
@@ -87,6 +89,17 @@ pub struct Core {
     pub mode_since: Stamp,
     /// The slot as last written.
     pub slot_written: Slot,
+}
+
+/// An instrument's contract size and its life. Source: AT-333, AT-949.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listing {
+    /// Amount of one contract; `None` before a record was fetched that has it.
+    pub contract_multiplier: Option<Qty>,
+    /// When trading ends, as far as a fetched record said.
+    pub expires_at: Option<TimeMs>,
+    /// True once the venue has answered that the instrument is expired or delisted.
+    pub gone: bool,
 }
 
 /// Books, trades, tickers, liveness.
@@ -162,6 +175,8 @@ pub struct TradeFeed {
     pub recent: VecDeque<(TimeMs, TradeId)>,
     /// The same ids, for look-up.
     pub known: alloc::collections::BTreeSet<TradeId>,
+    /// Amounts traded within `feedback_loop_window_s` of the newest trade, oldest first.
+    pub volume: VecDeque<(TimeMs, Qty)>,
 }
 
 /// A hole in the trades: until the pull is answered trades are processed by id alone.
@@ -266,6 +281,9 @@ pub struct Groups {
     /// Blacklisted structures and until when.
     #[serde(with = "crate::pairs")]
     pub blacklist: BTreeMap<(String, u64), TimeMs>,
+    /// Structures that traded too large a part of the market, and until when their OPENs are refused.
+    #[serde(with = "crate::pairs")]
+    pub feedback: BTreeMap<(String, u64), TimeMs>,
     /// Rounds on the net exposure of each underlying under Kill.
     pub kill_rounds: Vec<KillRounds>,
     /// Numbers the intents of Kill containment.
@@ -609,11 +627,13 @@ pub enum Cause {
     GroupLock,
     /// Degraded: an OPEN reached a gate whose limit has no default and is not configured.
     LimitMissing,
+    /// Degraded: a leg's contracts and amount disagreed.
+    ContractsMismatch,
 }
 
 impl Cause {
     /// All causes, in index order.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::OperatorKill,
         Self::LedgerDamaged,
         Self::Maintenance,
@@ -630,6 +650,7 @@ impl Cause {
         Self::OutputQueue,
         Self::GroupLock,
         Self::LimitMissing,
+        Self::ContractsMismatch,
     ];
 
     /// Returns the risk state that the cause alone gives.
@@ -650,7 +671,8 @@ impl Cause {
             | Self::FeeModel
             | Self::OutputQueue
             | Self::GroupLock
-            | Self::LimitMissing => RiskState::Degraded,
+            | Self::LimitMissing
+            | Self::ContractsMismatch => RiskState::Degraded,
         }
     }
 
@@ -674,6 +696,7 @@ impl Cause {
             Self::OutputQueue => 13,
             Self::GroupLock => 14,
             Self::LimitMissing => 15,
+            Self::ContractsMismatch => 16,
         }
     }
 }
@@ -744,6 +767,12 @@ impl Monitors {
         {
             *slot = Some(stamp);
         }
+    }
+
+    /// Makes a cause active from this event on; only a run begun later can end it.
+    pub(crate) fn renew(&mut self, cause: Cause, stamp: Stamp) {
+        self.settle(cause);
+        self.raise(cause, stamp);
     }
 
     /// Ends a cause.

@@ -9,7 +9,9 @@ use std::{
 };
 
 use drillfold_kernel::{
-    event::{Action as LegAction, InstrumentKind, LegProposal, OperatorCommand, Override, Producer, TimeInForce},
+    event::{
+        Action as LegAction, InstrumentKind, LegProposal, OperatorCommand, OrderType, Override, Producer, TimeInForce,
+    },
     units::{InstrumentId, PPM, Ppm, Price, Qty, Side, TimeMs},
 };
 use sha2::{Digest, Sha256};
@@ -870,6 +872,10 @@ impl Rules<'_, '_> {
                     raw::TimeInForce::ImmediateOrCancel => TimeInForce::ImmediateOrCancel,
                     raw::TimeInForce::GoodTilCancelled => TimeInForce::GoodTilCancelled,
                 },
+                order_type: OrderType::Limit,
+                linked: false,
+                post_only: false,
+                contracts: None,
             })
             .collect();
         Action::ProposeGroup { net_edge_usd_cents, legs }

@@ -8,8 +8,8 @@ use drillfold_kernel::{
     effect::{CancelReason, CancelRequest, Effect, OrderRequest, RestQuery, Route},
     event::{
         Action as LegAction, BookChange, BookSnapshot, CloseCause, Event, GroupProposal, InstrumentKind, IntentClass,
-        IntentRecord, LedgerRecord, LegProposal, Level, OperatorCommand, Override, Producer, RestAnswer, SlotReading,
-        Socket, TimeInForce, TlsmState, VenueState,
+        IntentRecord, LedgerRecord, LegProposal, Level, OperatorCommand, OrderType, Override, Producer, RestAnswer,
+        SlotReading, Socket, TimeInForce, TlsmState, VenueState,
     },
     identity::{Fields, intent_hash, label, parse_label},
     slot::Slot,
@@ -753,6 +753,10 @@ fn inputs_go_in_while_there_is_a_process() {
         qty: Qty(10 * NANO),
         price: Price::ZERO,
         time_in_force: TimeInForce::ImmediateOrCancel,
+        order_type: OrderType::Limit,
+        linked: false,
+        post_only: false,
+        contracts: None,
     };
     let group = Action::ProposeGroup { net_edge_usd_cents: None, legs: vec![leg(Side::Buy, 0), leg(Side::Sell, 1)] };
     let token = Action::ReportToken { subsystem: "svi".into(), token: "FAKE".into() };

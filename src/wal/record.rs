@@ -29,6 +29,8 @@ use drillfold_kernel::event::Event;
 use super::digest::Digest128;
 use super::error::RecordError;
 
+#[cfg(test)]
+pub(super) use schema::SUPERSEDED;
 pub use view::{BookChangeView, EventView, LevelsView, TickerView, TradesView};
 pub(super) use view::{decode_event_into, view_event};
 

@@ -7,9 +7,9 @@
 use drillfold_kernel::{
     effect::Note,
     event::{
-        Action, Boot, Certificate, Channel, CloseCause, Event, GroupProposal, LegProposal, MaintenanceWindow,
-        OperatorCommand, OutputQueue, Override, OwnTrade, Producer, Sample, SlotReading, Socket, TimeInForce,
-        VenueOrder, VenueState,
+        Action, Boot, Certificate, Channel, CloseCause, EdgeInputs, Event, GroupProposal, LegProposal,
+        MaintenanceWindow, OperatorCommand, OrderType, OutputQueue, Override, OwnTrade, Producer, Sample, SlotReading,
+        Socket, TimeInForce, VenueOrder, VenueState,
     },
     registry::{F1CertState, ModeReason as M, OpenPermissionReason as C, RejectReason, RiskState, TradingMode},
     units::{InstrumentId, NANO, OrderId, PPM, Ppm, Price, Qty, Side, TimeMs, TradeId},
@@ -37,7 +37,7 @@ fn reset(reason: M) -> Event {
 }
 
 /// A rig after a boot that differs from the healthy one.
-fn boots(change: impl FnOnce(&mut Boot)) -> Rig {
+pub fn boots(change: impl FnOnce(&mut Boot)) -> Rig {
     let mut rig = Rig::down();
     let mut boot = healthy_boot(START);
     change(&mut boot);
@@ -1117,6 +1117,10 @@ pub fn leg(instrument: InstrumentId, side: Side, usd: i64) -> LegProposal {
         qty: Qty(usd * NANO),
         price: Price(price * NANO),
         time_in_force: TimeInForce::GoodTilCancelled,
+        order_type: OrderType::Limit,
+        linked: false,
+        post_only: false,
+        contracts: None,
     }
 }
 
@@ -1125,7 +1129,7 @@ pub fn group(group_id: &str, legs: Vec<LegProposal>) -> Event {
         strategy_id: "strategy".into(),
         group_id: group_id.into(),
         structure_fingerprint: 7,
-        net_edge_usd_cents: Some(10_000),
+        edge: EdgeInputs::net(Some(10_000)),
         legs,
     })
 }
@@ -1572,7 +1576,7 @@ fn at_212_403_every_subset_of_latch_codes_is_listed_in_order_and_clears() {
 }
 
 /// A rig that is long 1000 USD of the perpetual, all of it known.
-fn long() -> Rig {
+pub fn long() -> Rig {
     let mut rig = Rig::active();
     rig.wait(1000);
     rig.market_data();

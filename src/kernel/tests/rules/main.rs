@@ -1,7 +1,9 @@
 //! The kernel's rules, one event after another, each compared with an independent reading of the contract: one binary, one
 //! module a subject.
 
+mod gates;
 mod kernel_rules;
+mod lifecycle;
 mod prop_sequences;
 mod reference;
 mod rig;

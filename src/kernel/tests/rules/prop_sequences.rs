@@ -8,9 +8,10 @@ use drillfold_kernel::{
     config::Config,
     effect::{Effect, OrderRequest},
     event::{
-        Action, BookChange, BookSnapshot, Boot, Certificate, Channel, CloseCause, Event, GroupProposal, LegProposal,
-        Level, MaintenanceWindow, OperatorCommand, OutputQueue, Override, OwnTrade, Producer, PublicTrade, RestAnswer,
-        Sample, Socket, Ticker, TimeInForce, VenueOrder, VenuePosition, VenueState,
+        Action, BookChange, BookSnapshot, Boot, CancelRefusal, Certificate, Channel, CloseCause, EdgeInputs, Event,
+        GroupProposal, LegProposal, Level, MaintenanceWindow, Metadata, OperatorCommand, OrderType, OutputQueue,
+        Override, OwnTrade, Producer, PublicTrade, RestAnswer, Sample, Socket, Ticker, TimeInForce, VenueOrder,
+        VenuePosition, VenueState,
     },
     registry::{F1CertState, ModeReason, Tier, TradingMode},
     status::Status,
@@ -19,6 +20,7 @@ use drillfold_kernel::{
 use proptest::prelude::*;
 
 use crate::{
+    gates,
     kernel_rules::{group, leg, pair},
     rig::{FUTURE, Feed, PERPETUAL, Rig, START, certificate, config, healthy_boot, sample},
 };
@@ -65,6 +67,12 @@ enum Step {
         sell: bool,
         reduce_only: bool,
     },
+    /// The future's record says that it expires in so many milliseconds.
+    Expires(i64),
+    /// The venue refuses to cancel the oldest open order.
+    CancelRefused(CancelRefusal),
+    /// The strategy proposes a leg of 1000 USD that states so many contracts of ten.
+    Contracts(i64),
     /// The venue fills so much of the oldest open order.
     FillOldest(i64),
     /// The venue cancels the oldest open order.
@@ -174,6 +182,9 @@ fn step() -> impl Strategy<Value = Step> {
         2 => prop::sample::select(vec![429, 500]).prop_map(Step::Refuse),
         3 => (0..=100_i64, any::<bool>()).prop_map(|(tens, refused)| Step::Pair { filled_usd: tens * 10, refused }),
         2 => (any::<bool>(), any::<bool>()).prop_map(|(sell, reduce_only)| Step::Single { sell, reduce_only }),
+        1 => (-1000..100_000_i64).prop_map(Step::Expires),
+        1 => prop::sample::select(CANCEL_REFUSALS.to_vec()).prop_map(Step::CancelRefused),
+        1 => (98..103_i64).prop_map(Step::Contracts),
         2 => (1..=100_i64).prop_map(|tens| Step::FillOldest(tens * 10)),
         1 => Just(Step::CancelOldest),
         1 => any::<bool>().prop_map(|reported| Step::Ghost { reported }),
@@ -238,6 +249,23 @@ fn play(rig: &mut Rig, step: Step, place: usize) {
             let mut proposed = leg(PERPETUAL, side, 100);
             proposed.reduce_only = Some(reduce_only);
             rig.tell(group(&format!("single{place:06}"), vec![proposed]));
+            rig.answer_all();
+        }
+        Step::Expires(ms) => {
+            let record = Metadata { expires_at: Some(rig.now.after(ms)), ..gates::metadata() };
+            rig.tell(Event::InstrumentFetched { instrument: FUTURE, metadata: record });
+        }
+        Step::CancelRefused(cause) => {
+            if let Some(label) = rig.oldest_open() {
+                rig.tell(Event::CancelRefused { label, cause });
+            }
+        }
+        Step::Contracts(contracts) => {
+            rig.market_data();
+            rig.tell(Event::InstrumentFetched { instrument: PERPETUAL, metadata: gates::metadata() });
+            let mut proposed = leg(PERPETUAL, Side::Buy, 1000);
+            proposed.contracts = Some(Qty(contracts * NANO));
+            rig.tell(group(&format!("contracts{place:03}"), vec![proposed]));
             rig.answer_all();
         }
         Step::FillOldest(usd) => {
@@ -448,11 +476,36 @@ fn rest_answer() -> impl Strategy<Value = RestAnswer> {
     ]
 }
 
+const ORDER_TYPES: [OrderType; 4] = [OrderType::Limit, OrderType::Market, OrderType::StopMarket, OrderType::StopLimit];
+
+const CANCEL_REFUSALS: [CancelRefusal; 6] = [
+    CancelRefusal::InvalidInstrument,
+    CancelRefusal::NotFound,
+    CancelRefusal::OrderbookClosed,
+    CancelRefusal::InstrumentNotOpen,
+    CancelRefusal::AlreadyGone,
+    CancelRefusal::Other,
+];
+
+fn metadata() -> impl Strategy<Value = Metadata> {
+    let some = || prop::option::of(number());
+    (some(), some(), some(), some(), prop::option::of(time())).prop_map(|(tick, step, min, multiplier, expires_at)| {
+        Metadata {
+            tick_size: tick.map(Price),
+            amount_step: step.map(Qty),
+            min_amount: min.map(Qty),
+            contract_multiplier: multiplier.map(Qty),
+            expires_at,
+        }
+    })
+}
+
 fn proposal() -> impl Strategy<Value = GroupProposal> {
     let action = prop::sample::select(vec![Action::Place, Action::Close, Action::Hedge, Action::Unknown]);
     let lives = prop::sample::select(vec![TimeInForce::GoodTilCancelled, TimeInForce::ImmediateOrCancel]);
-    let any_leg = ((instrument(), side(), action), prop::option::of(any::<bool>()), (number(), number()), lives)
-        .prop_map(|((instrument, side, action), reduce_only, (qty, price), time_in_force)| LegProposal {
+    let kinds = (prop::sample::select(ORDER_TYPES.to_vec()), any::<bool>(), any::<bool>(), prop::option::of(number()));
+    let any_leg = ((instrument(), side(), action), prop::option::of(any::<bool>()), (number(), number()), lives, kinds)
+        .prop_map(|((instrument, side, action), reduce_only, (qty, price), time_in_force, kinds)| LegProposal {
             instrument,
             side,
             action,
@@ -460,16 +513,25 @@ fn proposal() -> impl Strategy<Value = GroupProposal> {
             qty: Qty(qty),
             price: Price(price),
             time_in_force,
+            order_type: kinds.0,
+            linked: kinds.1,
+            post_only: kinds.2,
+            contracts: kinds.3.map(Qty),
         });
     let good_leg =
         (0..2_u16, side(), 1..50_i64).prop_map(|(place, side, tens)| leg(InstrumentId(place), side, tens * 10));
     let legs = prop::collection::vec(prop_oneof![2 => good_leg, 1 => any_leg], 0..4);
-    (0..3_u8, unsigned(), prop::option::of(number()), legs).prop_map(
-        |(group, structure_fingerprint, net_edge_usd_cents, legs)| GroupProposal {
+    let cents = || prop::option::of(number());
+    let edge = (cents(), cents(), cents()).prop_map(|(gross_usd_cents, fee_usd_cents, slippage_usd_cents)| {
+        EdgeInputs { gross_usd_cents, fee_usd_cents, slippage_usd_cents }
+    });
+    let good_edge = (-100..100_000_i64).prop_map(|cents| EdgeInputs::net(Some(cents)));
+    (0..3_u8, unsigned(), prop_oneof![3 => good_edge, 1 => edge], legs).prop_map(
+        |(group, structure_fingerprint, edge, legs)| GroupProposal {
             strategy_id: "strategy".into(),
             group_id: format!("group000000{group}"),
             structure_fingerprint,
-            net_edge_usd_cents,
+            edge,
             legs,
         },
     )
@@ -539,6 +601,9 @@ fn absurd() -> impl Strategy<Value = Event> {
             read.map(|(starts_at, ends_at)| MaintenanceWindow { starts_at, ends_at })
         )),
         instrument().prop_map(Event::InstrumentRefreshed),
+        (instrument(), metadata()).prop_map(|(instrument, metadata)| Event::InstrumentFetched { instrument, metadata }),
+        (label(), prop::sample::select(CANCEL_REFUSALS.to_vec()))
+            .prop_map(|(label, cause)| Event::CancelRefused { label, cause }),
         number().prop_map(|credits| Event::LimiterSampled { credits }),
         any::<u32>().prop_map(|records| Event::LedgerDrained { records }),
         Just(Event::Crashed),

@@ -13,8 +13,9 @@ use drillfold_kernel::{
     config::seconds,
     effect::{Effect, Note, RestQuery, RunFailure},
     event::{
-        Boot, Channel, CloseCause, Event, GroupState, IntentClass, LedgerRecord, MaintenanceWindow, OperatorCommand,
-        OutputQueue, Override, OwnTrade, RestAnswer, Sample, SlotReading, Socket, TlsmState, VenueOrder, VenueState,
+        Boot, CancelRefusal, Channel, CloseCause, Event, GroupState, IntentClass, LedgerRecord, MaintenanceWindow,
+        OperatorCommand, OutputQueue, Override, OwnTrade, RestAnswer, Sample, SlotReading, Socket, TlsmState,
+        VenueOrder, VenueState,
     },
     registry::{
         CONTRACT_VERSION, F1CertState, ModeReason, OpenPermissionReason, RejectReason, RiskState, Tier, TradingMode,
@@ -180,6 +181,7 @@ struct Group {
 #[derive(Clone, Copy, Debug)]
 struct Intent {
     hash: IntentHash,
+    instrument: InstrumentId,
     /// False while the ledger shows it unsent: its order or fill would be a ghost's.
     sent: bool,
     open: bool,
@@ -261,6 +263,8 @@ struct Process {
     full_queues: BTreeSet<OutputQueue>,
     group_lock_held: bool,
     unconfigured_limit: bool,
+    /// When trading ends, where a fetched record said.
+    expiries: BTreeMap<InstrumentId, Option<TimeMs>>,
 }
 
 impl Process {
@@ -351,6 +355,7 @@ impl Process {
             full_queues: BTreeSet::new(),
             group_lock_held: false,
             unconfigured_limit: false,
+            expiries: BTreeMap::new(),
         };
         for (id, _) in process.subscribed() {
             process.books.insert(id, Book::default());
@@ -669,6 +674,21 @@ impl Process {
             Event::InstrumentRefreshed(id) => {
                 if let Some(instrument) = self.boot.instruments.get_mut(id.index()) {
                     instrument.fetched_at = self.now.at;
+                }
+            }
+            Event::InstrumentFetched { instrument, metadata } => {
+                if let Some(listed) = self.boot.instruments.get_mut(instrument.index()) {
+                    listed.fetched_at = self.now.at;
+                }
+                self.expiries.insert(*instrument, metadata.expires_at);
+            }
+            Event::CancelRefused { label, cause } => {
+                // Only the answer for an instrument whose expiry has passed ends the order; any other leaves it to a run.
+                if let Some(intent) = self.intents.get_mut(label)
+                    && let Some(Some(expiry)) = self.expiries.get(&intent.instrument)
+                {
+                    let trades_on = self.now.at < *expiry;
+                    intent.open &= trades_on || matches!(cause, CancelRefusal::AlreadyGone | CancelRefusal::Other);
                 }
             }
             Event::BookSnapshot(snapshot) => self.book_snapshot(snapshot.instrument, snapshot.change_id),
@@ -1023,7 +1043,14 @@ impl Process {
                 Effect::Place(order) => {
                     self.intents.insert(
                         order.label.clone(),
-                        Intent { hash: order.intent, sent: true, open: true, ordered: order.qty, filled: Qty::ZERO },
+                        Intent {
+                            hash: order.intent,
+                            instrument: order.instrument,
+                            sent: true,
+                            open: true,
+                            ordered: order.qty,
+                            filled: Qty::ZERO,
+                        },
                     );
                 }
                 Effect::Refuse(refusal) => match refusal.code {
@@ -1031,6 +1058,11 @@ impl Process {
                         self.label_cause = Some(self.order);
                     }
                     RejectReason::InventorySkewDeltaLimitMissing => self.unconfigured_limit = true,
+                    RejectReason::InstrumentExpiredOrDelisted
+                        if config.expiry_delist_buffer_s.is_none() && refusal.class == Some(IntentClass::Open) =>
+                    {
+                        self.unconfigured_limit = true;
+                    }
                     // A gate refuses by its own code; without its limit that is the cause as well.
                     RejectReason::GlobalExposureBudgetExceeded if config.portfolio_exposure_limit.is_none() => {
                         self.unconfigured_limit = true;
@@ -1042,7 +1074,7 @@ impl Process {
                     }
                     // The guard over public trades found them too old: the latch was clear and refuses all the same.
                     RejectReason::OpenPermissionLatched
-                        if latch_was_clear && refusal.class == Some(IntentClass::Open) =>
+                        if (latch_was_clear || self.codes.is_empty()) && refusal.class == Some(IntentClass::Open) =>
                     {
                         self.latch(C::WsTradesGapReconcileRequired);
                     }
@@ -1106,6 +1138,7 @@ impl Process {
             LedgerRecord::Intent(intent) => {
                 self.intents.entry(intent.label.clone()).or_insert(Intent {
                     hash: intent.intent,
+                    instrument: intent.instrument,
                     sent: false,
                     open: false,
                     ordered: intent.qty,
@@ -1341,6 +1374,7 @@ fn socket_of(event: &Event) -> Option<Socket> {
         | Event::VenueErrored { .. }
         | Event::OrderUpdated(_)
         | Event::OrderRejected { .. }
+        | Event::CancelRefused { .. }
         | Event::OwnTraded(_) => Some(Socket::Private),
         Event::FrameHeard(socket) | Event::FrameRejected { socket, .. } => Some(*socket),
         _ => None,
