@@ -180,7 +180,8 @@ impl fmt::Display for ConfigErrors {
 impl RuntimeConfig {
     /// Returns the defaults with these overrides, given by the flat names of the defaults file.
     ///
-    /// Of two overrides of one name the later one counts.
+    /// Of two overrides of one name the later one counts. A name that nobody gives takes its documented default; one that has
+    /// none stays missing, and the gate that needs it refuses. Source: AT-341, AT-424.
     ///
     /// # Errors
     /// All findings at once: unknown names with the nearest known one, wrong types, numbers that can't be kept exactly or

@@ -215,7 +215,8 @@ impl Kernel {
         Ok(())
     }
 
-    /// Hands a recorded intent to the venue and marks it sent.
+    /// Hands a recorded intent to the venue, at its limit, and marks it sent. Nothing is sent again for what an immediate order
+    /// left unfilled; only containment follows up, and only a failed group. Source: AT-223.
     fn place(&mut self, intent: IntentHash, effects: &mut Vec<Effect>) {
         let route = self.route();
         let Some(order) = self.orders.intents.get(&intent) else {
@@ -237,7 +238,7 @@ impl Kernel {
         self.transition(intent, TlsmState::Sent, effects);
     }
 
-    /// Refuses a leg.
+    /// Refuses a leg, with the one code that tells why. Source: AT-930.
     pub(crate) fn refuse(
         &mut self,
         group_id: &str,

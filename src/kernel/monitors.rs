@@ -278,7 +278,8 @@ impl Kernel {
         self.monitors.bunker.push(EndedRequest { at, round_trip_ms, counts });
     }
 
-    /// Brings every cause of the risk state in line with its condition.
+    /// Brings every cause of the risk state in line with its condition. Source: kernel contract section 2; AT-104, AT-279 for
+    /// the age of metadata.
     pub(crate) fn update_causes(&mut self) {
         let now = self.now();
         let stamp = self.core.stamp;
