@@ -46,6 +46,16 @@ fn parts() -> Vec<Part> {
     parts
 }
 
+/// How many events [`parts`] have.
+fn event_count() -> u64 {
+    one_of_each_kind(5).len() as u64
+}
+
+/// How many events the last batch of [`parts`] calls durable.
+fn durable_count() -> u64 {
+    (0..event_count()).rfind(|place| place % 16 == 8).unwrap()
+}
+
 fn at(seq: u64) -> TimeMs {
     TimeMs(1_600_000_000_000 + seq.cast_signed() * 50)
 }
@@ -111,8 +121,8 @@ fn a_log_comes_back_and_is_always_the_same() {
     assert_eq!(read.parts, parts);
     let summary = read.end.unwrap();
     assert_eq!(summary.tail, Tail::Clean);
-    assert_eq!((summary.event_count, summary.mark_count, summary.unknown_count), (40, 4, 0));
-    assert_eq!((summary.next_seq, summary.durable_seq), (Seq(41), Seq(24)));
+    assert_eq!((summary.event_count, summary.mark_count, summary.unknown_count), (event_count(), 4, 0));
+    assert_eq!((summary.next_seq, summary.durable_seq), (Seq(event_count() + 1), Seq(durable_count())));
     assert_eq!(summary.sound_bytes, bytes.len() as u64);
     assert_eq!(summary.end.map(|end| end.event_digest), Some(summary.event_digest));
 }
@@ -126,7 +136,8 @@ fn a_whole_log_is_read_to_events_and_marks() {
     assert_eq!(events, one_of_each_kind(5));
     assert!((1..).zip(&log.entries).all(|(seq, entry)| entry.seq == Seq(seq) && entry.at == at(seq)));
     let marks: Vec<(u64, &str)> = log.marks.iter().map(|mark| (mark.seq.0, mark.mark.name.as_str())).collect();
-    assert_eq!(marks, [(1, "baseline"), (11, "quiet"), (11, "the feed stops"), (41, "tripped")]);
+    let last = event_count() + 1;
+    assert_eq!(marks, [(1, "baseline"), (11, "quiet"), (11, "the feed stops"), (last, "tripped")]);
 }
 
 #[test]
@@ -188,6 +199,7 @@ fn every_cut_with_a_zeroed_tail_keeps_the_whole_records_before_it() {
 #[test]
 fn every_flip_is_seen_and_never_gives_a_wrong_event() {
     let parts = parts();
+    let durable_count = durable_count();
     for sealed in [true, false] {
         let (sound, ends) = encoded(&parts, sealed);
         let last_start = ends[ends.len() - 2];
@@ -200,9 +212,9 @@ fn every_flip_is_seen_and_never_gives_a_wrong_event() {
             };
             let whole = ends.iter().filter(|end| **end <= bit / 8).count() - 1;
             assert_eq!(read.parts, parts[..whole], "bit {bit}");
-            // The last batch says that 24 events were durable; the end says it of all.
-            let next_seq = 1 + parts[..whole].iter().filter(|part| matches!(part, Part::Event(_))).count();
-            let was_durable = bit / 8 < last_start && (sealed || next_seq <= 24);
+            // The last batch says it of so many events; the end says it of all.
+            let next_seq = 1 + parts[..whole].iter().filter(|part| matches!(part, Part::Event(_))).count() as u64;
+            let was_durable = bit / 8 < last_start && (sealed || next_seq <= durable_count);
             match read.end {
                 Ok(summary) => {
                     assert!(!was_durable, "bit {bit} is no torn tail");
@@ -290,12 +302,12 @@ fn with_frame_decoded(frame: FrameHeader) -> RecordError {
 
 #[test]
 fn control_records_with_a_sound_checksum_are_not_believed() {
-    let next = 41;
+    let (count, next) = (event_count(), event_count() + 1);
     let frame = |kind| FrameHeader { kind, version: 1, seq: next, time_ms: 0 };
     let all = parts();
     let batch = |seq: u64| with_frame(&all, frame(0x7001), &seq.to_le_bytes());
-    assert_eq!(batch(40).unwrap().durable_seq, Seq(40));
-    for wrong in [41, 23, u64::MAX] {
+    assert_eq!(batch(count).unwrap().durable_seq, Seq(count));
+    for wrong in [next, durable_count() - 1, u64::MAX] {
         assert!(matches!(batch(wrong), Err(ReadFault::Malformed { record: "batch", .. })), "{wrong}");
     }
     let (bytes, ends) = encoded(&all, false);
@@ -314,7 +326,7 @@ fn control_records_with_a_sound_checksum_are_not_believed() {
     let sound = outcome(&bytes).unwrap().end.unwrap();
     let end = |change: fn(&mut End)| {
         let mut end = End {
-            event_count: 40,
+            event_count: count,
             mark_count: 4,
             offset: bytes.len() as u64,
             index_offset: 0,
@@ -330,7 +342,7 @@ fn control_records_with_a_sound_checksum_are_not_believed() {
     };
     assert!(end(|_| {}).unwrap().end.is_some());
     let wrongs: [fn(&mut End); 5] = [
-        |end| end.event_count = 41,
+        |end| end.event_count += 1,
         |end| end.mark_count = 3,
         |end| end.offset += 1,
         |end| end.index_offset = 1,
