@@ -17,7 +17,7 @@ mod session;
 mod venue;
 
 pub use book::Book;
-pub use market::{Listing, Market, MarketShape, RECENT_TRADES_MAX};
+pub use market::{Listing, Market, MarketShape, RECENT_TRADES_MAX, Stress};
 pub use session::{MarketData, PrivateSessions, Publisher};
 pub use venue::{CancelTarget, NewOrder, Report, Treatment, Venue, VenueError, codes};
 

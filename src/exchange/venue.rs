@@ -7,7 +7,7 @@ use drillfold_kernel::{
     units::{InstrumentId, OrderId, PPM, Ppm, Price, Qty, Side, TimeMs, TradeId, mul_div},
 };
 
-use super::{Draw, Listing, Market, MarketData, MarketShape};
+use super::{Draw, Listing, Market, MarketData, MarketShape, Stress};
 
 /// Error codes that the venue gives by itself. Source: Deribit's JSON-RPC error codes.
 pub mod codes {
@@ -250,6 +250,11 @@ impl Venue {
         Some((MarketData::Changed(change), self.fill_resting(at, instrument)))
     }
 
+    /// Puts an instrument's market under stress; true where that is a change.
+    pub fn set_stress(&mut self, instrument: InstrumentId, stress: Stress) -> bool {
+        self.markets.get_mut(instrument.index()).is_some_and(|market| market.set_stress(stress))
+    }
+
     /// Makes a public trade.
     pub fn trade(&mut self, instrument: InstrumentId, draw: &mut dyn Draw) -> Option<MarketData> {
         let market = self.markets.get_mut(instrument.index())?;
@@ -286,7 +291,9 @@ impl Venue {
             best_bid: market.published().best(Side::Buy).map(|level| level.price),
             best_ask: market.published().best(Side::Sell).map(|level| level.price),
             mark: Some(market.mid()),
-            index: index.map(|index| index.plus(leader.map_or(Price::ZERO, Market::drift))),
+            index: market
+                .stressed_index()
+                .or_else(|| index.map(|index| index.plus(leader.map_or(Price::ZERO, Market::drift)))),
             last: Some(market.last_price()),
             delta: listing.delta,
         })

@@ -148,6 +148,8 @@ event_kinds! {
     Event::ClockDriftSampled { .. } => "ClockDriftSampled",
     Event::OverrideSampled { .. } => "OverrideSampled",
     Event::MaintenanceAnnounced(_) => "MaintenanceAnnounced",
+    Event::AnnouncementsUnavailable => "AnnouncementsUnavailable",
+    Event::VolatilityIndexRead { .. } => "VolatilityIndexRead",
     Event::LimitsFetched { .. } => "LimitsFetched",
     Event::OutputQueueSampled { .. } => "OutputQueueSampled",
     Event::GroupLockSampled { .. } => "GroupLockSampled",

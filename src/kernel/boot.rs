@@ -73,11 +73,9 @@ impl Kernel {
         monitors.fee_model.take(boot.fee_cached_at);
         monitors.drift_ms = boot.drift_ms;
         monitors.certificate.clone_from(&boot.certificate);
-        for (slot, reading) in monitors.overrides.iter_mut().zip(&boot.overrides) {
-            *slot = *reading;
-        }
         monitors.maintenance = boot.maintenance;
         monitors.bunker.evaluated_at = now;
+        self.boot_producers(boot);
         self.margin_sampled(boot.margin);
         for trip in &boot.round_trips_ms {
             self.rest_ended(Some(*trip), true);

@@ -50,7 +50,7 @@ pub enum Event {
         /// Absolute drift in milliseconds.
         drift_ms: Option<i64>,
     },
-    /// An override producer outside the kernel reported its signal.
+    /// An override producer outside the kernel reported its signal, which stands beside the kernel's own until its next.
     OverrideSampled {
         /// Who reports.
         producer: Producer,
@@ -59,6 +59,13 @@ pub enum Event {
     },
     /// The venue's announcements were read: the maintenance window, or none (also: withdrawn).
     MaintenanceAnnounced(Option<MaintenanceWindow>),
+    /// The venue's announcements were asked for, and no answer came or none that is valid.
+    AnnouncementsUnavailable,
+    /// The volatility index was read; `None` where that failed.
+    VolatilityIndexRead {
+        /// Annualised volatility as a ratio: 0.55 is 550_000.
+        value: Option<Ppm>,
+    },
     /// An account-limits request ended.
     LimitsFetched {
         /// True where it succeeded.
@@ -193,6 +200,18 @@ pub enum Event {
     },
 }
 
+impl Event {
+    /// Returns the instrument whose book or ticker the event changes.
+    pub(crate) const fn market_instrument(&self) -> Option<InstrumentId> {
+        match self {
+            Self::BookSnapshot(snapshot) => Some(snapshot.instrument),
+            Self::BookChanged(change) => Some(change.instrument),
+            Self::TickerReceived(ticker) => Some(ticker.instrument),
+            _ => None,
+        }
+    }
+}
+
 /// What a process knows when it starts. Source: kernel contract section 2, boot event; a missing field is a missing input.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Boot {
@@ -224,7 +243,8 @@ pub struct Boot {
     pub fee_cached_at: Option<TimeMs>,
     /// Clock drift in milliseconds.
     pub drift_ms: Option<i64>,
-    /// The override producers' signals, one a producer in the order of [`Producer::ALL`]; `None` was never read.
+    /// What each override producer asks for by its reading at the boot, in the order of [`Producer::ALL`]; it ages from
+    /// there. `None` was not read.
     pub overrides: Vec<Option<Override>>,
     /// The venue's announced maintenance.
     pub maintenance: Option<MaintenanceWindow>,
@@ -282,7 +302,7 @@ pub struct Certificate {
 /// Who may force a milder mode away. Source: kernel contract section 2, override.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Producer {
-    /// Spread, depth and volatility of the reference instrument.
+    /// Spread and depth of the reference instrument, and the volatility index.
     Cortex,
     /// Announcements.
     ExchangeHealth,
@@ -291,7 +311,7 @@ pub enum Producer {
 }
 
 impl Producer {
-    /// All producers whose signal enters as a sample, in the order of [`Boot::overrides`].
+    /// All producers, in the order of [`Boot::overrides`].
     pub const ALL: [Self; 3] = [Self::Cortex, Self::ExchangeHealth, Self::Basis];
 
     /// Returns the place in tables that have one entry a producer.

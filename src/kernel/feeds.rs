@@ -29,7 +29,8 @@ impl Book {
             .fold(Qty::ZERO, |sum, (_, qty)| sum.plus(qty))
     }
 
-    fn levels_against(&self, side: Side) -> impl Iterator<Item = (Price, Qty)> + '_ {
+    /// Returns the levels that an order of `side` would trade with, best first.
+    pub(crate) fn levels_against(&self, side: Side) -> impl Iterator<Item = (Price, Qty)> + '_ {
         match side {
             Side::Buy => &self.asks,
             Side::Sell => &self.bids,
@@ -335,6 +336,7 @@ impl Kernel {
         if let Some(slot) = self.feeds.tickers.get_mut(ticker.instrument.index()) {
             *slot = Some((*ticker, now));
         }
+        self.ticker_read(ticker.instrument);
     }
 
     /// Counts a frame that can't be used; on a subscribed market-data channel it is a gap.

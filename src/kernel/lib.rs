@@ -38,6 +38,7 @@ mod monitors;
 mod orders;
 mod pairs;
 mod planted;
+mod producers;
 mod reconcile;
 mod session;
 pub mod state;

@@ -153,8 +153,8 @@ impl Kernel {
             Event::FeeModelRead { cached_at } => monitors.fee_model.take(*cached_at),
             Event::ClockDriftSampled { drift_ms } => monitors.drift_ms = *drift_ms,
             Event::OverrideSampled { producer, signal } => {
-                if let Some(slot) = monitors.overrides.get_mut(producer.index()) {
-                    *slot = Some(*signal);
+                if let Some(slot) = monitors.producers.reported.get_mut(producer.index()) {
+                    *slot = *signal;
                 }
             }
             Event::MaintenanceAnnounced(window) => {
@@ -162,7 +162,11 @@ impl Kernel {
                 let ended = monitors.maintenance.map(|old| old.ends_at).filter(|end| now > *end);
                 monitors.maintenance_ended = monitors.maintenance_ended.max(ended);
                 monitors.maintenance = *window;
+                self.announcements_read();
             }
+            // What counts is how long ago the last valid answer came.
+            Event::AnnouncementsUnavailable => {}
+            Event::VolatilityIndexRead { value } => self.volatility_read(*value),
             Event::LimitsFetched { succeeded } => {
                 if *succeeded {
                     monitors.limits_failures.clear();
@@ -208,10 +212,11 @@ impl Kernel {
         }
     }
 
-    /// Brings bands, watchdog and bunker up to the present.
+    /// Brings bands, producers, watchdog and bunker up to the present.
     pub(crate) fn advance_monitors(&mut self) {
         let now = self.now();
         self.follow_bands();
+        self.follow_producers();
         let silence_ms = seconds(self.config().watchdog_reduceonly_s);
         let silent =
             self.monitors.heartbeat.older_than(now, silence_ms) || self.monitors.loop_tick.older_than(now, silence_ms);
@@ -359,15 +364,12 @@ impl Kernel {
         }
     }
 
-    /// Returns the most severe signal over all producers; one that was never read counts as ForceReduceOnly.
+    /// Returns the most severe signal of all: what the producers ask for and what those outside the kernel reported last.
+    /// Severity decides, never the order. Source: AT-418.
     #[must_use]
     pub fn effective_override(&self) -> Override {
-        self.monitors
-            .overrides
-            .iter()
-            .map(|signal| signal.unwrap_or(Override::ForceReduceOnly))
-            .max()
-            .unwrap_or(Override::ForceReduceOnly)
+        let producers = &self.monitors.producers;
+        producers.signals.iter().chain(&producers.reported).copied().max().unwrap_or(Override::ForceReduceOnly)
     }
 
     /// Returns how many terminations were counted within the window.
@@ -550,7 +552,7 @@ impl Kernel {
             session_killed: self.session.killed == Some(true),
             terminations: self.session.terminations.clone(),
             rate_limited: self.session.rate_limited.clone(),
-            override_cooldowns: Vec::new(),
+            override_cooldowns: self.running_cooldowns(),
             bunker: self.monitors.bunker.on,
         }
     }
@@ -564,6 +566,7 @@ impl Kernel {
         // Any event of this boot is later than the trigger; only its time counts for the cooldown.
         self.monitors.emergency = slot.emergency_triggered_at.map(|at| Stamp { seq: self.core.stamp.seq, at });
         self.monitors.bunker.on = slot.bunker;
+        self.load_cooldowns(slot);
         self.session.terminations.clone_from(&slot.terminations);
         self.session.rate_limited.clone_from(&slot.rate_limited);
         if self.session.killed == Some(false) && slot.session_killed {

@@ -544,8 +544,8 @@ pub struct Monitors {
     pub drift_ms: Option<i64>,
     /// The certificate.
     pub certificate: Option<Certificate>,
-    /// Signals of the producers; `None` never read.
-    pub overrides: [Option<Override>; 3],
+    /// The override producers.
+    pub producers: Producers,
     /// Announced maintenance.
     pub maintenance: Option<MaintenanceWindow>,
     /// The latest end of a maintenance that ended and is announced no more; a run begun after it is owed until one succeeds.
@@ -572,6 +572,76 @@ pub struct Monitors {
     pub kill_latches: Vec<KillLatch>,
     /// The first authentication since KILL_RATE_LIMIT_SESSION_TERMINATION was raised; `None` where none was in this process.
     pub reauthenticated_at: Option<Seq>,
+}
+
+/// The override producers: what they ask for, and what they remember of what they read.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Producers {
+    /// What each asks for by its present readings, in the order of `Producer::ALL`.
+    pub signals: [Override; 3],
+    /// What those outside the kernel reported last, in the same order; nothing before their first report.
+    pub reported: [Override; 3],
+    /// Spread, depth and volatility.
+    pub cortex: Cortex,
+    /// Announcements.
+    pub exchange_health: ExchangeHealth,
+    /// Mark, index and last price.
+    pub basis: Basis,
+}
+
+/// What Cortex remembers; book and ticker are among the feeds.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cortex {
+    /// The boot's reading.
+    pub first: FirstReading,
+    /// Readings of the volatility index within `dvol_jump_window_s`, oldest first, as far as no later one is as low or
+    /// lower; the last is the newest of all.
+    pub volatility: VecDeque<(TimeMs, Ppm)>,
+    /// Since when the book has broken a kill limit without a break.
+    pub kill_since: Option<TimeMs>,
+    /// After a wide spread, a thin book or a jump of the index.
+    pub cooldown: Cooldown,
+}
+
+/// What exchange health remembers; the window that is announced is a cause of the risk state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExchangeHealth {
+    /// The boot's reading.
+    pub first: FirstReading,
+    /// Last valid answer, the boot's included.
+    pub answered_at: Option<TimeMs>,
+}
+
+/// What basis remembers; the ticker is among the feeds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Basis {
+    /// The boot's reading.
+    pub first: FirstReading,
+    /// Since when the prices have been apart by `basis_reduceonly_bps` or more.
+    pub reduce_since: Option<TimeMs>,
+    /// Since when they have been apart by `basis_kill_bps` or more.
+    pub kill_since: Option<TimeMs>,
+    /// After they were apart.
+    pub cooldown: Cooldown,
+}
+
+/// A boot's reading of a producer, which stands until the producer has one of its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FirstReading {
+    /// The boot had none.
+    #[default]
+    Missing,
+    /// What the producer asked for at the boot.
+    Read(Override),
+    /// The producer reads for itself.
+    Superseded,
+}
+
+/// A cooldown that runs from the last moment its signal held.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cooldown {
+    /// Its end, at which it is over; `None` where none runs.
+    pub ends_at: Option<TimeMs>,
 }
 
 /// A cause of the risk state. Source: kernel contract section 2, risk state.

@@ -18,8 +18,8 @@ use super::{
     DEFAULTS, SCHEMA_VERSION,
     error::{Code, Finding, ScenarioErrors},
     model::{
-        Action, Bound, CrashPoint, Expectation, ExpectationKind, Host, InstrumentSetup, Latency, LedgerWriter, Market,
-        Scenario, Snapshot, SnapshotWhen, Step, Strategy, Withheld, World,
+        Action, Announcements, Bound, CrashPoint, Expectation, ExpectationKind, Host, InstrumentSetup, Latency,
+        LedgerWriter, Market, MarketStress, Scenario, Snapshot, SnapshotWhen, Step, Strategy, Withheld, World,
     },
     raw::{self, At, Layer as _},
 };
@@ -38,6 +38,12 @@ use crate::{
 
 /// Most events that a run may be allowed.
 const EVENTS_MAX: i64 = 10_000_000;
+
+/// Most basis points by which a step may widen a spread or move an index.
+const STRESS_BPS_MAX: i64 = 5_000;
+
+/// Most USD that a step may put on the best levels of a side.
+const STRESS_DEPTH_USD_MAX: i64 = 1_000_000_000;
 
 /// Most levels a side of a synthetic book.
 const LEVELS_MAX: i64 = 1_000;
@@ -437,6 +443,7 @@ impl Rules<'_, '_> {
                 disk: self.ratio(world.host.disk.as_ref(), "disk"),
                 disk_secondary: self.ratio(world.host.disk_secondary.as_ref(), "disk_secondary"),
                 drift_ms: self.duration_or_zero(world.host.drift.as_ref()),
+                volatility: self.ratio(world.host.volatility.as_ref(), "volatility"),
             },
             ledger: LedgerWriter {
                 drain_every_ms: world.ledger.drain_every.as_ref().map_or(0, |at| self.some_duration(at, "drain_every")),
@@ -819,10 +826,35 @@ impl Rules<'_, '_> {
             raw::Action::SetOverride(set) => {
                 Action::SetOverride { producer: producer(set.producer), signal: signal(set.signal) }
             }
+            raw::Action::SetMarket(set) => Action::SetMarket(self.market_stress(set)),
+            raw::Action::Announce(announce) => Action::Announce(self.announcements(announce)),
             raw::Action::SetStrategy(set) => Action::SetStrategy {
                 open_every_ms: set.open_every.as_ref().map(|at| self.duration(at)),
                 close_every_ms: set.close_every.as_ref().map(|at| self.duration(at)),
                 cancel_every_ms: set.cancel_every.as_ref().map(|at| self.duration(at)),
+            },
+        }
+    }
+
+    fn market_stress(&mut self, set: &raw::SetMarket) -> MarketStress {
+        let bps = |check: &mut Self, at: Option<&At<i64>>, name: &str| {
+            at.map_or(0, |at| check.count(Some(at), name, 0..=STRESS_BPS_MAX))
+        };
+        MarketStress {
+            spread_bps: bps(self, set.spread_bps.as_ref(), "spread_bps"),
+            depth_usd: set.depth_usd.as_ref().map(|at| self.count(Some(at), "depth_usd", 5..=STRESS_DEPTH_USD_MAX)),
+            basis_bps: bps(self, set.basis_bps.as_ref(), "basis_bps"),
+            volatility: set.volatility.as_ref().map(|at| self.ratio(Some(at), "volatility")),
+        }
+    }
+
+    fn announcements(&mut self, announce: &raw::Announce) -> Announcements {
+        match announce {
+            raw::Announce::Nothing(_) => Announcements::Nothing,
+            raw::Announce::Unreachable(_) => Announcements::Unreachable,
+            raw::Announce::Maintenance(window) => Announcements::Maintenance {
+                in_ms: self.duration(&window.lead),
+                for_ms: self.some_duration(&window.length, "for"),
             },
         }
     }
@@ -1454,6 +1486,22 @@ do.crash_at = { point = "after_send", down = "2s" }
             (
                 "set_override = { producer = 'exchange_health', signal = 'force_kill' }",
                 Action::SetOverride { producer: Producer::ExchangeHealth, signal: Override::ForceKill },
+            ),
+            ("set_market = {}", Action::SetMarket(MarketStress::default())),
+            (
+                "set_market = { spread_bps = 30, depth_usd = 250000, basis_bps = 60, volatility = 0.55 }",
+                Action::SetMarket(MarketStress {
+                    spread_bps: 30,
+                    depth_usd: Some(250_000),
+                    basis_bps: 60,
+                    volatility: Some(Ppm(550_000)),
+                }),
+            ),
+            ("announce.nothing = {}", Action::Announce(Announcements::Nothing)),
+            ("announce.unreachable = {}", Action::Announce(Announcements::Unreachable)),
+            (
+                "announce.maintenance = { in = '30m', for = '1h' }",
+                Action::Announce(Announcements::Maintenance { in_ms: 1_800_000, for_ms: 3_600_000 }),
             ),
             (
                 "set_strategy = { open_every = '0s' }",

@@ -141,6 +141,8 @@ pub struct Host {
     pub disk_secondary: Ppm,
     /// Clock drift in ms.
     pub drift_ms: i64,
+    /// The volatility index, read each second; 500_000 is 50 %.
+    pub volatility: Ppm,
 }
 
 /// How the ledger's writer drains its queue.
@@ -374,6 +376,10 @@ pub enum Action {
         /// What.
         signal: Override,
     },
+    /// The market of the reference instrument from now on.
+    SetMarket(MarketStress),
+    /// What the venue announces from now on, to be heard at the next poll.
+    Announce(Announcements),
     /// The strategy's pace from now on; `None` leaves a value as it is.
     SetStrategy {
         /// As `Strategy::open_every_ms`.
@@ -383,6 +389,36 @@ pub enum Action {
         /// As `Strategy::cancel_every_ms`.
         cancel_every_ms: Option<i64>,
     },
+}
+
+/// How the reference instrument's market differs from the world's; by default not at all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MarketStress {
+    /// The best prices are at least so many basis points of their middle apart.
+    pub spread_bps: i64,
+    /// USD on the five best levels of each side.
+    pub depth_usd: Option<i64>,
+    /// The index is so many basis points of the mark above it.
+    pub basis_bps: i64,
+    /// The volatility index in place of the host's.
+    pub volatility: Option<Ppm>,
+}
+
+/// What a poll of the venue's announcements finds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Announcements {
+    /// Nothing is announced.
+    #[default]
+    Nothing,
+    /// A maintenance.
+    Maintenance {
+        /// When it starts, ms after the step.
+        in_ms: i64,
+        /// How long it lasts, ms.
+        for_ms: i64,
+    },
+    /// They can't be read.
+    Unreachable,
 }
 
 /// Where a crash strikes, seen from one intent of the strategy. Source: decisions 15, 29; crash matrix CM-001 to CM-013.

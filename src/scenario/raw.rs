@@ -543,9 +543,11 @@ pub(super) struct Host {
     pub(super) disk_secondary: Option<At<Decimal>>,
     /// Clock drift.
     pub(super) drift: Option<At<Duration>>,
+    /// The volatility index, read each second; 0.5 is 50 %.
+    pub(super) volatility: Option<At<Decimal>>,
 }
 
-layer!(Host { sample_every heartbeat_every refresh_every mm_util disk disk_secondary drift });
+layer!(Host { sample_every heartbeat_every refresh_every mm_util disk disk_secondary drift volatility });
 
 /// How the writer of the ledger drains its queue.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
@@ -696,6 +698,10 @@ pub(super) enum Action {
     SetDrift(SetDrift),
     /// An override producer's signal from now on.
     SetOverride(SetOverride),
+    /// The reference instrument's market from now on; what is not given is as the world has it, so `{}` ends the stress.
+    SetMarket(SetMarket),
+    /// What the venue announces from now on, to be heard at the next poll.
+    Announce(Announce),
     /// The strategy's pace from now on; what is not given stays.
     SetStrategy(SetStrategy),
 }
@@ -1030,6 +1036,44 @@ pub(super) enum Signal {
     ForceReduceOnly,
     /// Kill.
     ForceKill,
+}
+
+/// The reference instrument's market from now on.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SetMarket {
+    /// The best prices are at least so many basis points of their middle apart.
+    pub(super) spread_bps: Option<At<i64>>,
+    /// USD on the five best levels of each side.
+    pub(super) depth_usd: Option<At<i64>>,
+    /// The index is so many basis points of the mark above it.
+    pub(super) basis_bps: Option<At<i64>>,
+    /// The volatility index; 0.55 is 55 %.
+    pub(super) volatility: Option<At<Decimal>>,
+}
+
+/// What the venue announces.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Announce {
+    /// Nothing; a maintenance that was announced is withdrawn.
+    Nothing(Nothing),
+    /// A maintenance.
+    Maintenance(Maintenance),
+    /// The announcements can't be read.
+    Unreachable(Nothing),
+}
+
+/// A maintenance.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Maintenance {
+    /// How long after the step it starts.
+    #[serde(rename = "in")]
+    pub(super) lead: At<Duration>,
+    /// How long it lasts.
+    #[serde(rename = "for")]
+    pub(super) length: At<Duration>,
 }
 
 /// The strategy's pace from now on; what is not given stays.

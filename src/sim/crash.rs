@@ -54,6 +54,7 @@ impl Simulation {
         let (positions, open) = (self.venue.positions(), self.venue.open_orders());
         self.strategy.start(self.now(), &boot.tickers, &positions, &open);
         self.ready.push_back(Event::Booted(Box::new(boot)));
+        self.hear(self.host.reported());
     }
 
     /// The process dies: its memory, its queue and what travels to it are gone. What it had sent reaches the venue.
@@ -178,7 +179,7 @@ impl Simulation {
             fee_cached_at: Some(now),
             drift_ms: Some(self.host.drift_ms),
             overrides: self.host.overrides(),
-            maintenance: None,
+            maintenance: self.host.maintenance(),
             round_trips_ms,
             session_flag_readable: true,
             session_count_readable: true,

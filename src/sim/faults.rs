@@ -96,6 +96,8 @@ pub(super) fn waiting_fault(action: &Action) -> Option<(u32, Fault)> {
         | Action::SetHeartbeat(_)
         | Action::SetDrift(_)
         | Action::SetOverride { .. }
+        | Action::SetMarket(_)
+        | Action::Announce(_)
         | Action::SetStrategy { .. } => return None,
     })
 }

@@ -26,6 +26,9 @@ use crate::{
     scenario::model::{self, Action, Scenario, Step, Withheld},
 };
 
+/// How often the volatility index is read; well below the age at which Cortex calls it stale.
+const VOLATILITY_EVERY_MS: i64 = 1000;
+
 /// What runs in the drilled process, apart from the build, which the scenario names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Deployment {
@@ -94,6 +97,8 @@ pub(super) enum Due {
     Refresh,
     /// The announcements are polled.
     Poll,
+    /// The volatility index is read.
+    Volatility,
     /// Instrument metadata is fetched again.
     Metadata,
     /// A beat of the ledger's writer.
@@ -353,6 +358,7 @@ impl Simulation {
         self.repeat(self.host_setup.heartbeat_every_ms, Due::Heartbeat);
         self.repeat(self.host_setup.refresh_every_ms, Due::Refresh);
         self.repeat(self.deployment.config.poll_s.saturating_mul(1000), Due::Poll);
+        self.repeat(VOLATILITY_EVERY_MS, Due::Volatility);
         self.repeat(self.metadata_every_ms(), Due::Metadata);
         self.repeat(self.drain_every_ms, Due::Beat);
         self.plan_markets();
@@ -444,7 +450,11 @@ impl Simulation {
             }
             Due::Poll => {
                 self.repeat(self.deployment.config.poll_s.saturating_mul(1000), Due::Poll);
-                self.hear([Event::MaintenanceAnnounced(None)]);
+                self.hear([self.host.polled()]);
+            }
+            Due::Volatility => {
+                self.repeat(VOLATILITY_EVERY_MS, Due::Volatility);
+                self.hear([self.host.volatility()]);
             }
             Due::Metadata => {
                 self.repeat(self.metadata_every_ms(), Due::Metadata);

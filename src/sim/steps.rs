@@ -1,6 +1,9 @@
 //! The timeline: what each step does to the world.
 
-use drillfold_kernel::event::{CloseCause, Event, Socket};
+use drillfold_kernel::{
+    event::{CloseCause, Event, Socket},
+    units::{NANO, Qty},
+};
 
 use super::{
     crash::ArmedCrash,
@@ -8,8 +11,8 @@ use super::{
     simulation::{Due, Mark, Proposing, Simulation},
 };
 use crate::{
-    exchange::codes,
-    scenario::model::{self, Action},
+    exchange::{Stress, codes},
+    scenario::model::{self, Action, MarketStress},
 };
 
 impl Simulation {
@@ -99,6 +102,11 @@ impl Simulation {
                 }
                 changed
             }
+            Action::SetMarket(stress) => self.set_market(stress),
+            Action::Announce(announcements) => {
+                let now = self.now();
+                self.host.announce(announcements, now)
+            }
             Action::SetStrategy { open_every_ms, close_every_ms, cancel_every_ms } => {
                 self.set_paces([open_every_ms, close_every_ms, cancel_every_ms])
             }
@@ -131,6 +139,15 @@ impl Simulation {
             self.hear(self.host.samples(self.now()));
         }
         changed
+    }
+
+    /// Changes the reference instrument's market; book, ticker and index follow at their own paces.
+    fn set_market(&mut self, stress: MarketStress) -> bool {
+        let MarketStress { spread_bps, depth_usd, basis_bps, volatility } = stress;
+        let depth = depth_usd.map(|usd| Qty(usd.saturating_mul(NANO)));
+        let read = self.host.set_volatility(volatility);
+        let stress = Stress { spread_bps, depth, basis_bps };
+        self.reference.is_some_and(|reference| self.venue.set_stress(reference, stress)) || read
     }
 
     fn resume_feed(&mut self) -> bool {

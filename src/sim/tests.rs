@@ -21,8 +21,8 @@ use super::*;
 use crate::{
     exchange::MarketData,
     scenario::model::{
-        Action, CrashPoint, Host, InstrumentSetup, Latency, LedgerWriter, Market, Scenario, Step, Strategy, Withheld,
-        World,
+        Action, Announcements, CrashPoint, Host, InstrumentSetup, Latency, LedgerWriter, Market, MarketStress,
+        Scenario, Step, Strategy, Withheld, World,
     },
 };
 
@@ -95,6 +95,7 @@ fn scenario(steps: Vec<Step>) -> Scenario {
                 disk: Ppm(400_000),
                 disk_secondary: Ppm(400_000),
                 drift_ms: 3,
+                volatility: Ppm(500_000),
             },
             ledger: LedgerWriter { drain_every_ms: 20, batch: 64 },
             withhold: Vec::new(),
@@ -945,6 +946,8 @@ fn zero_strength() -> impl proptest::strategy::Strategy<Value = Action> {
         Action::SetHeartbeat(true),
         Action::SetDrift(base.world.host.drift_ms),
         Action::SetOverride { producer: Producer::Cortex, signal: Override::None },
+        Action::SetMarket(MarketStress::default()),
+        Action::Announce(Announcements::Nothing),
         Action::SetStrategy { open_every_ms: None, close_every_ms: None, cancel_every_ms: None },
         Action::SetStrategy { open_every_ms: Some(250), close_every_ms: Some(900), cancel_every_ms: Some(1_300) },
     ])

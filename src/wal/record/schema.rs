@@ -493,5 +493,7 @@ schema! {
         38 v 1 ReplaceProposed { intent: u64, replacement: GroupProposalV1 } as ReplaceProposedV1
         39 v 1 OperatorCommanded(command: OperatorCommandV1) as OperatorCommandedV1
         40 v 1 TokenReported { subsystem: String, token: String } as TokenReportedV1
+        41 v 1 AnnouncementsUnavailable as AnnouncementsUnavailableV1
+        42 v 1 VolatilityIndexRead { value: Option<i64> } as VolatilityIndexReadV1
     }
 }

@@ -657,6 +657,7 @@ fn at_232_maintenance_lead_is_inclusive_and_ends_by_a_run() {
     rig.risk(RiskState::Maintenance);
     rig.tell(Event::MaintenanceAnnounced(None));
     rig.shows(&[]);
+    rig.withhold(Feed::Announcements);
     rig.tell(Event::MaintenanceAnnounced(Some(MaintenanceWindow {
         starts_at: rig.now.after(1000),
         ends_at: rig.now.after(60_000),
@@ -1012,7 +1013,9 @@ fn at_946_one_quiet_instrument_is_no_silence() {
     rig.withhold(Feed::MarketData);
     for _ in 0..20 {
         rig.wait(1000);
-        rig.tell(Event::TickerReceived(ticker(FUTURE)));
+        // The producers read the perpetual; the future is the one that keeps silent.
+        rig.change(PERPETUAL);
+        rig.tell(Event::TickerReceived(ticker(PERPETUAL)));
     }
     rig.shows(&[]);
 }
@@ -1572,7 +1575,7 @@ fn at_212_403_every_subset_of_latch_codes_is_listed_in_order_and_clears() {
 }
 
 /// A rig that is long 1000 USD of the perpetual, all of it known.
-fn long() -> Rig {
+pub fn long() -> Rig {
     let mut rig = Rig::active();
     rig.wait(1000);
     rig.market_data();

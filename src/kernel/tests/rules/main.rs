@@ -2,6 +2,7 @@
 //! module a subject.
 
 mod kernel_rules;
+mod producers;
 mod prop_sequences;
 mod reference;
 mod rig;

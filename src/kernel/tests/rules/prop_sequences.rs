@@ -48,6 +48,16 @@ enum Step {
     },
     /// Maintenance from and for so many milliseconds.
     Maintenance(i64, i64),
+    /// The perpetual's book has its best prices so many basis points apart, and so many USD on each.
+    Quotes {
+        apart_bps: i64,
+        usd: i64,
+    },
+    /// The perpetual's index and last price from now on, in basis points above its mark.
+    Prices {
+        index_bps: i64,
+        last_bps: i64,
+    },
     /// A policy or fee model of this age.
     Policy(i64),
     Fees(i64),
@@ -98,6 +108,8 @@ fn feed() -> impl Strategy<Value = Feed> {
         Feed::Certificate,
         Feed::Fees,
         Feed::MarketData,
+        Feed::Volatility,
+        Feed::Announcements,
         Feed::PublicFrames,
         Feed::PrivateFrames,
         Feed::Answers,
@@ -150,6 +162,9 @@ fn told() -> impl Strategy<Value = Event> {
         1 => Just(Event::FeeModelRead { cached_at: None }),
         1 => Just(Event::CertificateRead(None)),
         1 => Just(Event::MaintenanceAnnounced(None)),
+        1 => Just(Event::AnnouncementsUnavailable),
+        2 => prop::option::of(440_000..560_000_i64)
+            .prop_map(|value| Event::VolatilityIndexRead { value: value.map(Ppm) }),
         1 => Just(Event::MarginSampled(Default::default())),
         1 => Just(Event::DiskSampled { primary: Default::default(), secondary: Default::default() }),
     ]
@@ -167,6 +182,10 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (any::<bool>(), any::<bool>(), 0..100_000_000_i64)
             .prop_map(|(passed, bound, age_ms)| Step::Certificate { passed, bound, age_ms }),
         2 => (-10_000..4_000_000_i64, 1..60_000_i64).prop_map(|(start, length)| Step::Maintenance(start, length)),
+        2 => (prop::sample::select(vec![1, 25, 26, 80]), prop::sample::select(vec![99_999, 250_000, 900_000]))
+            .prop_map(|(apart_bps, usd)| Step::Quotes { apart_bps, usd }),
+        2 => (prop::sample::select(vec![0, 0, 55, -160]), prop::sample::select(vec![0, 0, -55, 160]))
+            .prop_map(|(index_bps, last_bps)| Step::Prices { index_bps, last_bps }),
         1 => (200_000..400_000_i64).prop_map(Step::Policy),
         1 => (800_000..1_000_000_i64).prop_map(Step::Fees),
         2 => Just(Step::BookGap),
@@ -209,6 +228,14 @@ fn play(rig: &mut Rig, step: Step, place: usize) {
                 starts_at,
                 ends_at: starts_at.after(length),
             })));
+        }
+        Step::Quotes { apart_bps, usd } => {
+            let level = |away: i64| Level { price: Price((100_000 + 5 * away) * NANO), qty: Qty(usd * NANO) };
+            rig.install(vec![level(-apart_bps)], vec![level(apart_bps)]);
+        }
+        Step::Prices { index_bps, last_bps } => {
+            rig.ticker.index = Some(Price((100_000 + 10 * index_bps) * NANO));
+            rig.ticker.last = Some(Price((100_000 + 10 * last_bps) * NANO));
         }
         Step::Policy(age) => rig.tell(Event::PolicyReceived { generated_at: Some(rig.now.before(age)) }),
         Step::Fees(age) => rig.tell(Event::FeeModelRead { cached_at: Some(rig.now.before(age)) }),
@@ -538,6 +565,7 @@ fn absurd() -> impl Strategy<Value = Event> {
         prop::option::of((time(), time())).prop_map(|read| Event::MaintenanceAnnounced(
             read.map(|(starts_at, ends_at)| MaintenanceWindow { starts_at, ends_at })
         )),
+        prop::option::of(number()).prop_map(|value| Event::VolatilityIndexRead { value: value.map(Ppm) }),
         instrument().prop_map(Event::InstrumentRefreshed),
         number().prop_map(|credits| Event::LimiterSampled { credits }),
         any::<u32>().prop_map(|records| Event::LedgerDrained { records }),
