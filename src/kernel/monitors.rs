@@ -283,7 +283,8 @@ impl Kernel {
         self.monitors.bunker.push(EndedRequest { at, round_trip_ms, counts });
     }
 
-    /// Brings every cause of the risk state in line with its condition.
+    /// Brings every cause of the risk state in line with its condition. Maintenance begins `maintenance_lead_s` before its
+    /// window (AT-232).
     pub(crate) fn update_causes(&mut self) {
         let now = self.now();
         let stamp = self.core.stamp;
