@@ -331,6 +331,29 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn stress_widens_thins_and_lifts_the_index_until_it_ends() {
+        let mut market = market(6, 0);
+        let mut draw = Given(vec![0], 0);
+        let stress = Stress { spread_bps: 750, depth: Some(Qty(250)), basis_bps: 60 };
+        assert!(market.set_stress(stress) && !market.set_stress(stress));
+        assert_eq!(market.stressed_index(), Some(Price(50_300)));
+        let spread = |market: &Market| {
+            let best = |side| market.published().best(side).unwrap().price.0;
+            best(Side::Sell) - best(Side::Buy)
+        };
+        market.walk(&mut draw);
+        // 750 basis points of 50,000 are 3,750, which 8 ticks reach.
+        assert_eq!(spread(&market), 4_000);
+        let book = market.published().snapshot(InstrumentId(0)).unwrap();
+        assert!(book.bids.len() == 6 && book.bids.iter().chain(&book.asks).all(|level| level.qty == Qty(50)));
+        assert!(market.set_stress(Stress::default()));
+        market.walk(&mut draw);
+        assert_eq!((spread(&market), market.stressed_index()), (1_000, None));
+        let mut recorded = Market::new(InstrumentId(0), listing(false), MarketShape { levels: 6, walk_ticks: 0 });
+        assert!(!recorded.set_stress(stress));
+    }
+
+    #[test]
     fn trades_number_without_gaps_and_the_oldest_are_forgotten() {
         let mut market = market(2, 1);
         let mut draw = Given(vec![1, 5, 0, 2], 0);

@@ -56,7 +56,7 @@ pub fn event_names() -> impl Iterator<Item = &'static str> {
 /// Fingerprints of every event schema that a released build has written, oldest first; the last is this build's own.
 ///
 /// A log whose schema is not here is not decoded: the same kind and version could have meant something else there.
-const KNOWN_EVENT_SCHEMAS: &[&str] = &["da42e9466c44ef4fa201e4dfc1fac7b1"];
+const KNOWN_EVENT_SCHEMAS: &[&str] = &["da42e9466c44ef4fa201e4dfc1fac7b1", "bb43290b67527c70b00f791614a90bd7"];
 
 /// Archives `event` into `payload`, whose old content is dropped, and returns its record type.
 ///
