@@ -28,14 +28,18 @@ enum Part {
     Batch(u64),
 }
 
-/// One event of each kind with marks and batches between them.
-fn parts() -> Vec<Part> {
-    parts_of(one_of_each_kind(5))
+/// How many kinds of event there were when the log of format version 1 was made; those since have later kinds.
+const FORMAT_V1_KINDS: usize = 40;
+
+/// One event of each kind that format version 1 began with.
+fn first_kinds(seed: u64) -> Vec<Event> {
+    one_of_each_kind(seed).into_iter().take(FORMAT_V1_KINDS).collect()
 }
 
-fn parts_of(events: Vec<Event>) -> Vec<Part> {
+/// One event of each of those kinds with marks and batches between them.
+fn parts() -> Vec<Part> {
     let mut parts = vec![Part::Mark(mark(MarkKind::Snapshot, 0, "baseline"))];
-    for (place, event) in (0_u64..).zip(events) {
+    for (place, event) in (0_u64..).zip(first_kinds(5)) {
         if place == 10 {
             parts.push(Part::Mark(mark(MarkKind::Step, 1, "quiet")));
             parts.push(Part::Mark(mark(MarkKind::Trigger, 2, "the feed stops")));
@@ -126,7 +130,7 @@ fn a_whole_log_is_read_to_events_and_marks() {
     let log = read_log(FILE, &bytes).unwrap();
     assert_eq!(log.header, header());
     let events: Vec<Event> = log.entries.iter().map(|entry| entry.event.clone()).collect();
-    assert_eq!(events, one_of_each_kind(5));
+    assert_eq!(events, first_kinds(5));
     assert!((1..).zip(&log.entries).all(|(seq, entry)| entry.seq == Seq(seq) && entry.at == at(seq)));
     let marks: Vec<(u64, &str)> = log.marks.iter().map(|mark| (mark.seq.0, mark.mark.name.as_str())).collect();
     assert_eq!(marks, [(1, "baseline"), (11, "quiet"), (11, "the feed stops"), (41, "tripped")]);
@@ -491,9 +495,6 @@ fn a_log_that_ends_otherwise_is_not_gone_on_with() {
 /// The log of format version 1 with every kind of event and record, and its events as JSON Lines.
 const FORMAT_V1: [&str; 2] = ["format_v1_every_kind.wal", "format_v1_every_kind.jsonl"];
 
-/// How many kinds of event there were when that log was made; those since have later kinds.
-const FORMAT_V1_KINDS: usize = 40;
-
 /// Event digest of that log. Like its files it was written down once and never changes.
 const FORMAT_V1_EVENT_DIGEST: &str = "c90f057fe2623bf4fa2b069ad8b5e801";
 
@@ -505,9 +506,8 @@ fn wal_logs() -> std::path::PathBuf {
 /// an index.
 fn format_v1() -> Vec<u8> {
     let mut log = LogEncoder::new(&header()).unwrap();
-    let of_then = |seed: u64| one_of_each_kind(seed).into_iter().take(FORMAT_V1_KINDS).collect::<Vec<Event>>();
-    let mut parts = parts_of(of_then(5));
-    parts.extend(of_then(1000).into_iter().map(Part::Event));
+    let mut parts = parts();
+    parts.extend(first_kinds(1000).into_iter().map(Part::Event));
     parts.iter().for_each(|part| append(&mut log, part));
     log.raw_note(at(81), RecordType { kind: 0x8fff, version: 9 }, b"of a newer build").unwrap();
     log.batch(Seq(80)).unwrap();
