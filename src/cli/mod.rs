@@ -21,7 +21,7 @@ mod run;
 pub mod validate;
 
 pub use project::{Project, ProjectError};
-pub use run::{RunArgs, SimulatedDrill, simulate_all};
+pub use run::{RunArgs, SimulatedDrill, coverage_page, simulate_all};
 
 /// What was asked holds.
 pub const EXIT_HOLDS: u8 = 0;
@@ -49,7 +49,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Simulate scenarios and check every expectation and golden (default: the eight drills)
+    /// Simulate scenarios and check every expectation and golden (default: all of scenarios/)
     Run(run::RunArgs),
     /// List scenarios, their variants and what they show
     List(listing::ListArgs),

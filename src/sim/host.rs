@@ -1,12 +1,27 @@
-//! The host: samples, heartbeat, policy, certificate, fee model and clock drift, as they stand and as they change.
+//! The host: samples, heartbeat, policy, certificate, fee model, clock drift and announcements, as they stand and as they
+//! change.
+//!
+//! Each input comes fresh at its pace unless a step stopped it. A silent one is read again as it was, so that it ages; an
+//! unreadable one is missing.
 
 use drillfold_kernel::{
-    event::{Certificate, Event, Override, Producer, Sample},
+    event::{Certificate, Event, MaintenanceWindow, Override, Producer, Sample},
     registry::CONTRACT_VERSION,
     units::{Ppm, TimeMs},
 };
 
-use crate::scenario::model;
+use crate::scenario::model::{self, CertificateState, HostInput, InputState};
+
+/// What a certificate binds in place of what runs.
+const OTHER: &str = "other";
+
+/// How an input comes, with the time of its last reading where nothing new does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Coming {
+    Fresh,
+    Silent(TimeMs),
+    Unreadable,
+}
 
 /// What the host would report at this moment.
 #[derive(Clone, Debug)]
@@ -14,9 +29,11 @@ pub(super) struct Host {
     pub(super) mm_util: Ppm,
     pub(super) disk: (Ppm, Ppm),
     pub(super) drift_ms: i64,
-    pub(super) heart_beats: bool,
     /// The last heartbeat; a boot reads it.
     pub(super) heartbeat_at: TimeMs,
+    inputs: [Coming; HostInput::COUNT],
+    certificate: CertificateState,
+    maintenance: Option<MaintenanceWindow>,
     overrides: [Override; Producer::ALL.len()],
 }
 
@@ -26,18 +43,48 @@ impl Host {
             mm_util: setup.mm_util,
             disk: (setup.disk, setup.disk_secondary),
             drift_ms: setup.drift_ms,
-            heart_beats: true,
             heartbeat_at: start,
+            inputs: [Coming::Fresh; HostInput::COUNT],
+            certificate: CertificateState::Passed,
+            maintenance: None,
             overrides: [Override::None; Producer::ALL.len()],
         }
     }
 
-    pub(super) const fn margin(&self, now: TimeMs) -> Sample {
-        sample(self.mm_util, now)
+    /// Sets how an input comes from now on; tells whether that changed anything.
+    pub(super) fn set_input(&mut self, input: HostInput, state: InputState, now: TimeMs) -> bool {
+        let last_read = if input == HostInput::Heartbeat { self.heartbeat_at } else { now };
+        let Some(coming) = self.inputs.get_mut(input.index()) else { return false };
+        let new = match (state, *coming) {
+            (InputState::Fresh, _) => Coming::Fresh,
+            (InputState::Silent, Coming::Silent(since)) => Coming::Silent(since),
+            (InputState::Silent, Coming::Fresh | Coming::Unreadable) => Coming::Silent(last_read),
+            (InputState::Unreadable, _) => Coming::Unreadable,
+        };
+        std::mem::replace(coming, new) != new
     }
 
-    pub(super) const fn disks(&self, now: TimeMs) -> (Sample, Sample) {
-        (sample(self.disk.0, now), sample(self.disk.1, now))
+    /// True where an input comes new at its pace.
+    pub(super) fn is_fresh(&self, input: HostInput) -> bool {
+        self.inputs.get(input.index()) == Some(&Coming::Fresh)
+    }
+
+    /// Returns the time of an input's reading; `None` where it can't be read.
+    pub(super) fn read_at(&self, input: HostInput, now: TimeMs) -> Option<TimeMs> {
+        match self.inputs.get(input.index())? {
+            Coming::Fresh => Some(now),
+            Coming::Silent(at) => Some(*at),
+            Coming::Unreadable => None,
+        }
+    }
+
+    pub(super) fn margin(&self, now: TimeMs) -> Sample {
+        self.sample(HostInput::Margin, self.mm_util, now)
+    }
+
+    pub(super) fn disks(&self, now: TimeMs) -> (Sample, Sample) {
+        let (primary, secondary) = self.disk;
+        (self.sample(HostInput::DiskPrimary, primary, now), self.sample(HostInput::DiskSecondary, secondary, now))
     }
 
     /// Returns the margin and disk samples as events.
@@ -46,14 +93,53 @@ impl Host {
         [Event::MarginSampled(self.margin(now)), Event::DiskSampled { primary, secondary }]
     }
 
-    /// Returns a fresh policy, certificate, fee model and drift as events.
+    /// Returns policy, certificate, fee model and drift as events.
     pub(super) fn refreshed(&self, now: TimeMs, build_id: &str, runtime_config_hash: &str) -> [Event; 4] {
         [
-            Event::PolicyReceived { generated_at: Some(now) },
-            Event::CertificateRead(Some(certificate(now, build_id, runtime_config_hash))),
-            Event::FeeModelRead { cached_at: Some(now) },
-            Event::ClockDriftSampled { drift_ms: Some(self.drift_ms) },
+            Event::PolicyReceived { generated_at: self.read_at(HostInput::Policy, now) },
+            Event::CertificateRead(self.certificate(now, build_id, runtime_config_hash)),
+            Event::FeeModelRead { cached_at: self.read_at(HostInput::FeeModel, now) },
+            Event::ClockDriftSampled { drift_ms: self.drift(now) },
         ]
+    }
+
+    /// Returns the clock drift; `None` where it can't be read. It has no time of its own and so can't age.
+    pub(super) fn drift(&self, now: TimeMs) -> Option<i64> {
+        self.read_at(HostInput::Drift, now).map(|_| self.drift_ms)
+    }
+
+    /// Sets what the certificate says; tells whether that changed.
+    pub(super) fn set_certificate(&mut self, state: CertificateState) -> bool {
+        std::mem::replace(&mut self.certificate, state) != state
+    }
+
+    /// Returns the certificate on disk; `None` where it can't be read.
+    pub(super) fn certificate(&self, now: TimeMs, build_id: &str, runtime_config_hash: &str) -> Option<Certificate> {
+        let generated_at = self.read_at(HostInput::Certificate, now)?;
+        let bound = Certificate {
+            passed: true,
+            generated_at,
+            build_id: build_id.into(),
+            runtime_config_hash: runtime_config_hash.into(),
+            contract_version: CONTRACT_VERSION.into(),
+        };
+        Some(match self.certificate {
+            CertificateState::Passed => bound,
+            CertificateState::Failed => Certificate { passed: false, ..bound },
+            CertificateState::OtherBuild => Certificate { build_id: OTHER.into(), ..bound },
+            CertificateState::OtherConfig => Certificate { runtime_config_hash: OTHER.into(), ..bound },
+            CertificateState::OtherContract => Certificate { contract_version: OTHER.into(), ..bound },
+        })
+    }
+
+    /// Sets the announced maintenance; tells whether that changed.
+    pub(super) fn announce(&mut self, window: Option<MaintenanceWindow>) -> bool {
+        std::mem::replace(&mut self.maintenance, window) != window
+    }
+
+    /// Returns the maintenance that stands in the announcements: until its end.
+    pub(super) fn announced(&self, now: TimeMs) -> Option<MaintenanceWindow> {
+        self.maintenance.filter(|window| now <= window.ends_at)
     }
 
     /// Sets a producer's signal; tells whether it changed.
@@ -65,19 +151,9 @@ impl Host {
     pub(super) fn overrides(&self) -> Vec<Option<Override>> {
         self.overrides.iter().copied().map(Some).collect()
     }
-}
 
-/// Returns a passing certificate that binds the running build, configuration and contract.
-pub(super) fn certificate(now: TimeMs, build_id: &str, runtime_config_hash: &str) -> Certificate {
-    Certificate {
-        passed: true,
-        generated_at: now,
-        build_id: build_id.into(),
-        runtime_config_hash: runtime_config_hash.into(),
-        contract_version: CONTRACT_VERSION.into(),
+    fn sample(&self, input: HostInput, value: Ppm, now: TimeMs) -> Sample {
+        let at = self.read_at(input, now);
+        Sample { value: at.map(|_| value), at }
     }
-}
-
-const fn sample(value: Ppm, at: TimeMs) -> Sample {
-    Sample { value: Some(value), at: Some(at) }
 }

@@ -49,6 +49,7 @@ fn scenario(steps: Vec<Step>) -> Scenario {
         name: "world".into(),
         variant: None,
         drill: None,
+        matrix: None,
         title: String::new(),
         shows: String::new(),
         seed: 7,
@@ -588,7 +589,7 @@ fn orders_over_rest_need_no_socket() {
 #[test]
 fn a_crash_silences_everything_and_loses_the_queue() {
     for flush in [false, true] {
-        let mut crashing = scenario(vec![step(3_000, Action::Crash { down_ms: 2_000, flush })]);
+        let mut crashing = scenario(vec![step(3_000, Action::Crash { down_ms: 2_000, flush, damage: false })]);
         // The writer is too slow to have drained much.
         crashing.world.ledger = LedgerWriter { drain_every_ms: 1_000, batch: 5 };
         let run = run(&crashing);
@@ -760,10 +761,10 @@ fn inputs_go_in_while_there_is_a_process() {
         step(2_000, group.clone()),
         step(2_001, token.clone()),
         step(2_002, Action::Operator(OperatorCommand::Kill)),
-        step(3_000, Action::Crash { down_ms: 1_000, flush: false }),
+        step(3_000, Action::Crash { down_ms: 1_000, flush: false, damage: false }),
         step(3_500, group),
         step(3_500, token),
-        step(3_500, Action::Crash { down_ms: 1, flush: false }),
+        step(3_500, Action::Crash { down_ms: 1, flush: false, damage: false }),
     ]);
     assert_eq!(run.simulation.step_effects(), [1, 1, 1, 1, 0, 0, 0]);
     let legs = run.events().find_map(|(at, event)| match event {
@@ -911,7 +912,7 @@ fn worlds_that_cannot_be_are_refused() {
         "recorded input 4 is at 1800 ms, after one at 2100 ms; sort the recording by time",
     );
     check(
-        |s, _| s.steps = vec![step(1, Action::Crash { down_ms: -5, flush: false })],
+        |s, _| s.steps = vec![step(1, Action::Crash { down_ms: -5, flush: false, damage: false })],
         vec![],
         "step.down is -5, expected 0 or more",
     );
@@ -1029,7 +1030,7 @@ mod property_tests {
             4 => Action::StarveOrders { instrument: None, count, fill: Ppm(300_000) },
             5 => Action::StallLedger,
             6 => Action::ResumeLedger,
-            7 => Action::Crash { down_ms: i64::from(count) * 100, flush: count > 2 },
+            7 => Action::Crash { down_ms: i64::from(count) * 100, flush: count > 2, damage: count > 3 },
             8 => Action::CrashAt { point: points[count as usize % points.len()], nth: count, down_ms: 300 },
             9 => Action::Redeploy { build_id: format!("b{count}"), down_ms: 100 },
             10 => Action::TooManyRequests,
