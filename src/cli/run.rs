@@ -235,7 +235,8 @@ fn keep_coverage(
         project.write(file, text.as_bytes())?;
         return Ok(true);
     }
-    let committed = project.bytes_if_there(file)?.map_or_else(String::new, |bytes| String::from_utf8_lossy(&bytes).into());
+    let committed =
+        project.bytes_if_there(file)?.map_or_else(String::new, |bytes| String::from_utf8_lossy(&bytes).into());
     for lost in lost_items(&committed, &text) {
         writeln!(err, "{}: no longer exercised: {lost}", file.display())?;
     }

@@ -245,7 +245,8 @@ impl Venue {
         reports
     }
 
-    /// Takes a stray order at the price it needs; empty where there is no book to price it.
+    /// Takes a stray order at the price it needs; empty where there is no book to price it. Of one that is filled its trades
+    /// alone are told: whoever sent it hears the rest.
     pub fn place_stray(&mut self, at: TimeMs, stray: &StrayOrder) -> Vec<Report> {
         let Some(market) = self.markets.get(stray.instrument.index()) else { return Vec::new() };
         let ticks = if stray.rests { STRAY_REST_TICKS } else { STRAY_CROSS_TICKS };
@@ -259,13 +260,11 @@ impl Venue {
             qty: stray.qty,
             price: best.price.plus(away).max(market.listing().tick_size),
             reduce_only: false,
-            time_in_force: if stray.rests {
-                TimeInForce::GoodTilCancelled
-            } else {
-                TimeInForce::ImmediateOrCancel
-            },
+            time_in_force: if stray.rests { TimeInForce::GoodTilCancelled } else { TimeInForce::ImmediateOrCancel },
         };
-        self.place(at, &order, Treatment::Match)
+        let mut reports = self.place(at, &order, Treatment::Match);
+        reports.retain(|report| stray.rests || matches!(report, Report::Traded(_)));
+        reports
     }
 
     /// Changes a position by no trade; tells whether there is such an instrument.

@@ -71,7 +71,9 @@ impl List {
 
     const fn says(self) -> &'static str {
         match self {
-            Self::Reasons => "Active after an event; under Kill a reduce-only reason is active without being published.",
+            Self::Reasons => {
+                "Active after an event; under Kill a reduce-only reason is active without being published."
+            }
             Self::Codes | Self::Causes => "Set after an event.",
             Self::Left => {
                 "A reason, code or cause that was there before the event and not after it. A restart drops what it does not \

@@ -55,7 +55,7 @@ pub const STATUS_KEYS: [(&str, Type); 36] = [
 
 /// Facts about the run that `/status` does not tell, with their types. Counts are since the run's first event and do not
 /// start again at a boot.
-pub const FACTS: [(&str, Type); 39] = [
+pub const FACTS: [(&str, Type); 40] = [
     // Coins, absolute, net per underlying, summed.
     ("exposure", Type::Number),
     // Coins, absolute, summed over the groups that failed.
@@ -75,6 +75,7 @@ pub const FACTS: [(&str, Type); 39] = [
     ("trades_processed", Type::Number),
     ("duplicate_trades", Type::Number),
     ("own_trades_processed", Type::Number),
+    ("duplicate_own_trades", Type::Number),
     ("runs_started", Type::Number),
     ("runs_succeeded", Type::Number),
     ("runs_failed", Type::Number),

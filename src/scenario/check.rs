@@ -844,9 +844,7 @@ impl Rules<'_, '_> {
                 lasts_ms: self.some_duration(&of.lasts, "lasts"),
             },
             raw::Action::WithdrawMaintenance(_) => Action::WithdrawMaintenance,
-            raw::Action::FetchLimits(fetch) => {
-                Action::FetchLimits { succeeds: fetch.succeeds, count: fetch.count }
-            }
+            raw::Action::FetchLimits(fetch) => Action::FetchLimits { succeeds: fetch.succeeds, count: fetch.count },
             raw::Action::SampleQueue(sample) => Action::SampleQueue {
                 queue: match sample.queue {
                     raw::OutputQueue::Telemetry => OutputQueue::Telemetry,
@@ -1552,10 +1550,7 @@ do.crash_at = { point = "after_send", down = "2s" }
                 "set_input = { input = 'fee_model', state = 'silent' }",
                 Action::SetInput { input: HostInput::FeeModel, state: InputState::Silent },
             ),
-            (
-                "set_certificate = { state = 'other_build' }",
-                Action::SetCertificate(CertificateState::OtherBuild),
-            ),
+            ("set_certificate = { state = 'other_build' }", Action::SetCertificate(CertificateState::OtherBuild)),
             (
                 "set_latency = { rest = ['1s', '2s'] }",
                 Action::SetLatency { public_ms: None, private_ms: None, rest_ms: Some((1_000, 2_000)) },

@@ -2,6 +2,7 @@
 
 mod bad_scenarios;
 mod containment_prices;
+mod coverage;
 mod determinism;
 mod flips;
 mod generate;
@@ -17,6 +18,7 @@ mod log_writer;
 #[cfg(target_os = "linux")]
 #[path = "../../benches/support/market_data.rs"]
 mod market_data;
+mod matrices;
 #[cfg(target_os = "linux")]
 mod memory;
 mod planted;
