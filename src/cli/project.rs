@@ -68,6 +68,12 @@ impl Project {
         if self.root == Path::new(".") { PathBuf::from(below) } else { self.root.join(below) }
     }
 
+    /// Returns a path as it stands below the project's folder, if it does.
+    #[must_use]
+    pub fn below<'a>(&self, path: &'a Path) -> &'a Path {
+        path.strip_prefix(&self.root).unwrap_or(path)
+    }
+
     /// Reads a text file.
     ///
     /// # Errors

@@ -84,7 +84,7 @@ pub struct SimulatedDrill {
     pub run: DrillRun,
     /// What it was held against.
     pub references: References,
-    /// Folder of its scenario file.
+    /// Folder of its scenario file, below the project's where it lies there.
     pub folder: PathBuf,
     /// What it exercised.
     pub exercised: Exercised,
@@ -157,7 +157,7 @@ fn simulate_one(project: &Project, task: &Task) -> anyhow::Result<SimulatedDrill
     exercised.end(&outcome);
     let references = project.references(&task.scenario)?;
     let report = judge(&outcome, &references, task.strictness)?;
-    let folder = task.file.parent().unwrap_or(Path::new(".")).to_owned();
+    let folder = project.below(task.file.parent().unwrap_or(Path::new("."))).to_owned();
     Ok(SimulatedDrill { run: DrillRun { outcome, report }, references, folder, exercised })
 }
 
@@ -356,19 +356,27 @@ fn keep(project: &Project, args: &RunArgs, drills: &[SimulatedDrill], err: &mut 
     Ok(same)
 }
 
+/// Prints a table for each folder.
 fn table(drills: &[SimulatedDrill], args: &RunArgs, out: &mut dyn Write) -> anyhow::Result<()> {
-    let width = drills.iter().map(|drill| shown_name(drill, args).len()).max().unwrap_or(0).max(5);
+    for (place, group) in drills.chunk_by(|one, other| one.folder == other.folder).enumerate() {
+        if place > 0 {
+            writeln!(out)?;
+        }
+        let of_drills = group.iter().any(|drill| drill.run.outcome.scenario.drill.is_some());
+        let folder = group.first().filter(|_| !of_drills).map(|drill| drill.folder.display().to_string());
+        rows(group, args, folder.as_deref().filter(|folder| !folder.is_empty()).unwrap_or("drill"), out)?;
+    }
+    Ok(())
+}
+
+fn rows(drills: &[SimulatedDrill], args: &RunArgs, head: &str, out: &mut dyn Write) -> anyhow::Result<()> {
+    let width = drills.iter().map(|drill| shown_name(drill, args).len()).max().unwrap_or(0).max(head.len());
     writeln!(
         out,
-        "{:width$}  {:12}  {:10}  {:>7}  {:>7}  reasons at tripped",
-        "drill", "verdict", "mode", "safe ms", "checks"
+        "{head:width$}  {:12}  {:10}  {:>7}  {:>7}  reasons at tripped",
+        "verdict", "mode", "safe ms", "checks"
     )?;
-    let mut folder = None;
     for drill in drills {
-        if folder.is_some_and(|folder| folder != &drill.folder) {
-            writeln!(out, "\n{}", drill.folder.display())?;
-        }
-        folder = Some(&drill.folder);
         let DrillRun { outcome, report } = &drill.run;
         let tripped = outcome.snapshots.get(TRIPPED).and_then(|taken| taken.document.as_ref());
         let mode = tripped.and_then(|document| document.get("trading_mode")?.as_str()).unwrap_or("-");

@@ -80,7 +80,8 @@ impl List {
                  read back; that counts as `Booted`."
             }
             Self::Modes => "From one event to the next; `down` is no process.",
-            Self::Lifecycle | Self::Groups => "Steps as the ledger records them.",
+            Self::Lifecycle => "Steps as the ledger records them.",
+            Self::Groups => "Steps as the ledger records them, and that the legs of a group were sent.",
             Self::Steps => "Mode just before the step.",
             Self::Refusals => "Mode after the event in which the intent was refused.",
             Self::Events => "Mode after the event; before it, where the process died.",
@@ -216,6 +217,15 @@ impl Exercised {
             self.see(List::Causes, format!("{cause:?}"), mode);
         }
         (self.reasons, self.codes, self.causes) = (active, codes, causes);
+        // That the legs of a group were sent is no record of its own.
+        for id in &kernel.groups.open {
+            let sent = kernel.groups.all.get(id).is_some_and(|group| group.state == GroupState::Dispatched);
+            if sent && let Some(state) = self.groups.get_mut(id).filter(|state| **state == GroupState::New) {
+                *state = GroupState::Dispatched;
+                let name = step_name(&format!("{:?}", GroupState::New), &format!("{:?}", GroupState::Dispatched));
+                self.see(List::Groups, name, mode);
+            }
+        }
     }
 
     /// Follows the records of intents and groups; those that a boot reads back are no steps.

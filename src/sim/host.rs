@@ -157,3 +157,76 @@ impl Host {
         Sample { value: at.map(|_| value), at }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SETUP: model::Host = model::Host {
+        sample_every_ms: 1_000,
+        heartbeat_every_ms: 1_000,
+        refresh_every_ms: 1_000,
+        mm_util: Ppm(300_000),
+        disk: Ppm(400_000),
+        disk_secondary: Ppm(500_000),
+        drift_ms: 5,
+    };
+
+    fn host() -> Host {
+        Host::new(&SETUP, TimeMs(0))
+    }
+
+    #[test]
+    fn a_silent_input_ages_an_unreadable_one_is_missing_and_a_fresh_one_is_new() {
+        let mut host = host();
+        assert!(host.set_input(HostInput::Margin, InputState::Silent, TimeMs(10)));
+        assert!(!host.set_input(HostInput::Margin, InputState::Silent, TimeMs(20)));
+        assert_eq!(host.margin(TimeMs(50)), Sample { value: Some(Ppm(300_000)), at: Some(TimeMs(10)) });
+        assert!(host.set_input(HostInput::Margin, InputState::Unreadable, TimeMs(60)));
+        assert_eq!(host.margin(TimeMs(70)), Sample::default());
+        assert!(host.set_input(HostInput::Margin, InputState::Fresh, TimeMs(80)));
+        assert_eq!(host.margin(TimeMs(90)).at, Some(TimeMs(90)));
+        assert!(!host.set_input(HostInput::Margin, InputState::Fresh, TimeMs(95)));
+    }
+
+    #[test]
+    fn a_heartbeat_that_falls_silent_was_last_seen_when_it_was() {
+        let mut host = host();
+        host.heartbeat_at = TimeMs(7);
+        assert!(host.set_input(HostInput::Heartbeat, InputState::Silent, TimeMs(12)));
+        assert!(!host.is_fresh(HostInput::Heartbeat));
+        assert_eq!(host.read_at(HostInput::Heartbeat, TimeMs(20)), Some(TimeMs(7)));
+    }
+
+    #[test]
+    fn each_certificate_differs_from_the_running_one_in_one_point() {
+        let mut host = host();
+        let read = |host: &Host| {
+            host.certificate(TimeMs(5), "b", "h").map(|of| {
+                (of.passed, of.build_id == "b", of.runtime_config_hash == "h", of.contract_version == CONTRACT_VERSION)
+            })
+        };
+        assert_eq!(read(&host), Some((true, true, true, true)));
+        for (state, expected) in [
+            (CertificateState::Failed, (false, true, true, true)),
+            (CertificateState::OtherBuild, (true, false, true, true)),
+            (CertificateState::OtherConfig, (true, true, false, true)),
+            (CertificateState::OtherContract, (true, true, true, false)),
+        ] {
+            assert!(host.set_certificate(state));
+            assert_eq!(read(&host), Some(expected));
+        }
+        assert!(host.set_input(HostInput::Certificate, InputState::Unreadable, TimeMs(6)));
+        assert_eq!(read(&host), None);
+    }
+
+    #[test]
+    fn a_maintenance_leaves_the_announcements_after_its_end() {
+        let mut host = host();
+        let window = MaintenanceWindow { starts_at: TimeMs(10), ends_at: TimeMs(20) };
+        assert!(host.announce(Some(window)) && !host.announce(Some(window)));
+        assert_eq!((host.announced(TimeMs(20)), host.announced(TimeMs(21))), (Some(window), None));
+        assert!(host.announce(None));
+        assert_eq!(host.announced(TimeMs(15)), None);
+    }
+}

@@ -21,8 +21,8 @@ use super::*;
 use crate::{
     exchange::MarketData,
     scenario::model::{
-        Action, CrashPoint, Host, InstrumentSetup, Latency, LedgerWriter, Market, Scenario, Step, Strategy, Withheld,
-        World,
+        Action, CrashPoint, Host, HostInput, InputState, InstrumentSetup, Latency, LedgerWriter, Market, Scenario,
+        Step, Strategy, Withheld, World,
     },
 };
 
@@ -1000,7 +1000,7 @@ mod property_tests {
         #[test]
         fn prop_any_timeline_ends_without_a_panic(
             seed in any::<u64>(),
-            steps in prop::collection::vec((0_i64..8_000, 0_usize..16, 0_u32..5), 0..12),
+            steps in prop::collection::vec((0_i64..8_000, 0_usize..22, 0_u32..5), 0..12),
         ) {
             let mut steps: Vec<Step> = steps
                 .into_iter()
@@ -1038,6 +1038,16 @@ mod property_tests {
             12 => Action::DropPrivateSocket,
             13 => Action::DropPublicSocket,
             14 => Action::LoseRest { count },
+            15 => Action::SetInput { input: HostInput::LoopTick, state: InputState::Silent },
+            16 => Action::SetInput { input: HostInput::DiskPrimary, state: InputState::Unreadable },
+            17 => Action::SetLatency {
+                public_ms: Some((i64::from(count), i64::from(count) * 50)),
+                private_ms: None,
+                rest_ms: Some((0, i64::from(count) * 100)),
+            },
+            18 => Action::AnnounceMaintenance { starts_in_ms: i64::from(count) * 100, lasts_ms: 500 },
+            19 => Action::StrayOrder { instrument: 0, side: Side::Buy, qty: Qty(100 * NANO), rests: count > 2 },
+            20 => Action::ShiftPosition { instrument: 1, qty: Qty(i64::from(count) * NANO) },
             _ => Action::RejectOrders { instrument: None, only_legs: false, count, code: 1 },
         }
     }

@@ -30,5 +30,6 @@ fn the_evidence_chain_reason_never_stands() {
     let committed = fs::read_to_string(root().join(LEDGER)).expect("the ledger is there");
     let token = ModeReason::ReduceonlyEvidenceChainNotGreen.token();
     let rows: Vec<&str> = committed.lines().filter(|line| line.contains(token)).collect();
-    assert_eq!(rows, [format!("| `{token}` | | | | never |"); 2]);
+    let never = format!("| `{token}` | | | | never |");
+    assert_eq!(rows, [never.as_str(); 2]);
 }
