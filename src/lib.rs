@@ -3,7 +3,7 @@
 //! Rooms in reading order: `drillfold_kernel` folds events into state; [`contract`] makes `/status` of it and validates it;
 //! [`scenario`] is what people write; [`exchange`] and [`sim`] are the world; [`wal`] and [`storage`] keep the log;
 //! [`replay`] folds it again; [`judge`] decides; [`inspect`] finds out why; [`evidence`] writes packs; [`feed`] reads real
-//! frames; [`cli`] is the command line. The map is `specs/ARCHITECTURE.md`.
+//! frames; [`serve`] shows a status over HTTP; [`cli`] is the command line. The map is `specs/ARCHITECTURE.md`.
 
 pub mod cli;
 pub mod contract;
@@ -14,6 +14,8 @@ pub mod inspect;
 pub mod judge;
 pub mod replay;
 pub mod scenario;
+#[cfg(feature = "net")]
+pub mod serve;
 pub mod sim;
 pub mod storage;
 pub mod text;

@@ -29,7 +29,7 @@ pub struct EvidenceArgs {
 enum EvidenceCommand {
     /// Run the drills and build their packs; the committed ones are compared, and written only with --update
     Build {
-        /// Scenario files or folders [default: the drills]
+        /// Scenario files or folders [default: scenarios/]
         #[arg(value_name = "PATH")]
         paths: Vec<PathBuf>,
         /// Write the packs (refused where CI is set)
@@ -75,7 +75,8 @@ pub fn write_or_compare(
     out: &mut dyn Write,
     err: &mut dyn Write,
 ) -> anyhow::Result<bool> {
-    let runs: Vec<DrillRun> = drills.iter().map(|drill| drill.run.clone()).collect();
+    let of_drills = drills.iter().filter(|drill| drill.run.outcome.scenario.drill.is_some());
+    let runs: Vec<DrillRun> = of_drills.map(|drill| drill.run.clone()).collect();
     let mut packs: BTreeMap<String, Pack> = BTreeMap::new();
     for drill in drills {
         let scenario = &drill.run.outcome.scenario;

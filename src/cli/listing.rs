@@ -8,7 +8,7 @@ use crate::scenario;
 /// Options of `drillfold list`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ListArgs {
-    /// Scenario files or folders [default: the drills]
+    /// Scenario files or folders [default: scenarios/]
     #[arg(value_name = "PATH")]
     paths: Vec<PathBuf>,
 }

@@ -18,10 +18,12 @@ mod project;
 pub mod registry;
 mod replay;
 mod run;
+#[cfg(feature = "net")]
+mod serve;
 pub mod validate;
 
 pub use project::{Project, ProjectError};
-pub use run::{RunArgs, SimulatedDrill, simulate_all};
+pub use run::{RunArgs, SimulatedDrill, coverage_page, simulate_all};
 
 /// What was asked holds.
 pub const EXIT_HOLDS: u8 = 0;
@@ -49,7 +51,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Simulate scenarios and check every expectation and golden (default: the eight drills)
+    /// Simulate scenarios and check every expectation and golden (default: all of scenarios/)
     Run(run::RunArgs),
     /// List scenarios, their variants and what they show
     List(listing::ListArgs),
@@ -69,6 +71,9 @@ enum Command {
     Log(log::LogArgs),
     /// Build evidence packs
     Evidence(evidence::EvidenceArgs),
+    /// Run a scenario at a pace and serve its status over HTTP
+    #[cfg(feature = "net")]
+    Serve(serve::ServeArgs),
     /// Validate a `/status` document
     Validate(validate::ValidateArgs),
     /// Check the reason-code registry
@@ -117,6 +122,8 @@ pub fn main(arguments: impl IntoIterator<Item = std::ffi::OsString>, out: &mut d
         Command::Diff(args) => (diff::run(&project, &args, out), EXIT_UNCHECKED),
         Command::Log(args) => (log::log(&project, &args, out, err), EXIT_UNCHECKED),
         Command::Evidence(args) => (evidence::evidence(&project, &args, out, err), EXIT_UNCHECKED),
+        #[cfg(feature = "net")]
+        Command::Serve(args) => (serve::serve(&project, &args, out), EXIT_UNCHECKED),
         Command::Validate(args) => return validate::validate(&args, out),
         Command::Registry(args) => return registry::registry(&args, out),
     };

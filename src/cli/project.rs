@@ -39,6 +39,9 @@ pub enum ProjectError {
     },
 }
 
+/// How many folders deep a folder of scenarios is searched.
+const FOLDER_DEPTH_MAX: u32 = 8;
+
 /// A project's folder.
 #[derive(Clone, Debug)]
 pub struct Project {
@@ -63,6 +66,12 @@ impl Project {
     #[must_use]
     pub fn path(&self, below: &str) -> PathBuf {
         if self.root == Path::new(".") { PathBuf::from(below) } else { self.root.join(below) }
+    }
+
+    /// Returns a path as it stands below the project's folder, if it does.
+    #[must_use]
+    pub fn below<'a>(&self, path: &'a Path) -> &'a Path {
+        path.strip_prefix(&self.root).unwrap_or(path)
     }
 
     /// Reads a text file.
@@ -96,8 +105,8 @@ impl Project {
         Ok(self.storage.replace(path, bytes)?)
     }
 
-    /// Returns the scenario files of paths: a file itself, a folder's `.toml` files in name order; without paths the
-    /// drills, that is the top-level files of `scenarios/`.
+    /// Returns the scenario files of paths: a file itself, a folder's `.toml` files in name order and then those of the
+    /// folders in it; without paths all of `scenarios/`, the drills first.
     ///
     /// # Errors
     /// [`ProjectError::NoScenario`], [`ProjectError::Storage`].
@@ -108,13 +117,7 @@ impl Project {
         for place in places {
             let before = files.len();
             match self.storage.entry_kind(place)? {
-                Some(EntryKind::Folder) => {
-                    for entry in self.storage.list(place)? {
-                        if entry.kind == EntryKind::File && entry.name.ends_with(".toml") {
-                            files.push(place.join(&entry.name));
-                        }
-                    }
-                }
+                Some(EntryKind::Folder) => self.files_below(place, FOLDER_DEPTH_MAX, &mut files)?,
                 Some(EntryKind::File) => files.push(place.clone()),
                 Some(_) | None => {}
             }
@@ -123,6 +126,18 @@ impl Project {
             }
         }
         Ok(files)
+    }
+
+    fn files_below(&self, folder: &Path, depth: u32, files: &mut Vec<PathBuf>) -> Result<(), ProjectError> {
+        let entries = self.storage.list(folder)?;
+        for entry in entries.iter().filter(|entry| entry.kind == EntryKind::File && entry.name.ends_with(".toml")) {
+            files.push(folder.join(&entry.name));
+        }
+        let Some(depth) = depth.checked_sub(1) else { return Ok(()) };
+        for entry in entries.iter().filter(|entry| entry.kind == EntryKind::Folder) {
+            self.files_below(&folder.join(&entry.name), depth, files)?;
+        }
+        Ok(())
     }
 
     /// Parses a scenario file: the scenario and its variants.
@@ -139,12 +154,9 @@ impl Project {
     /// # Errors
     /// [`ProjectError`]; a missing file is a failed check later, not an error.
     pub fn references(&self, scenario: &Scenario) -> Result<References, ProjectError> {
-        let Some(drill) = scenario.drill else {
-            return Ok(References::default());
-        };
         let mut goldens = BTreeMap::new();
         for snapshot in &scenario.snapshots {
-            let Some(file) = golden_file(drill, &snapshot.name) else {
+            let Some(file) = golden_file(scenario, &snapshot.name) else {
                 continue;
             };
             let path = self.path("fixtures/status").join(file);
@@ -155,7 +167,7 @@ impl Project {
             }
         }
         let path = self.path("specs/drills").join(format!("{}.toml", scenario.name));
-        let expectation = match self.bytes_if_there(&path)? {
+        let expectation = match scenario.drill.map(|_| self.bytes_if_there(&path)).transpose()?.flatten() {
             None => None,
             Some(_) => Some(DrillExpectation::parse(&path.display().to_string(), &self.text(&path)?)?),
         };

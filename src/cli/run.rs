@@ -20,9 +20,10 @@ use crate::{
     evidence::DrillRun,
     feed,
     judge::{
+        coverage::{Exercised, lost_items, page},
         references::{References, TRIPPED, golden_file},
         report::{Strictness, Verdict, judge},
-        run::{Taken, run as simulate},
+        run::{Taken, run_watched},
     },
     scenario::model::Scenario,
     sim::RecordedInput,
@@ -31,7 +32,7 @@ use crate::{
 /// Options of `drillfold run`.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct RunArgs {
-    /// Scenario files or folders [default: the drills, the top-level files of scenarios/]
+    /// Scenario files or folders, with the folders in them [default: scenarios/]
     #[arg(value_name = "PATH")]
     pub paths: Vec<PathBuf>,
     /// Build the evidence packs as well and compare them with the committed ones
@@ -61,6 +62,9 @@ pub struct RunArgs {
     /// Output for people or for programs
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
+    /// Compare what the runs exercised with this file, the coverage ledger; with --update write it
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["seed", "seeds"])]
+    pub coverage: Option<PathBuf>,
     /// List every check, not only those that fail
     #[arg(long)]
     pub verbose: bool,
@@ -80,6 +84,10 @@ pub struct SimulatedDrill {
     pub run: DrillRun,
     /// What it was held against.
     pub references: References,
+    /// Folder of its scenario file, below the project's where it lies there.
+    pub folder: PathBuf,
+    /// What it exercised.
+    pub exercised: Exercised,
 }
 
 /// Something to simulate.
@@ -143,23 +151,30 @@ fn tasks(project: &Project, args: &RunArgs) -> anyhow::Result<Vec<Task>> {
 }
 
 fn simulate_one(project: &Project, task: &Task) -> anyhow::Result<SimulatedDrill> {
-    let recording = recording(project, task)?;
-    let outcome = simulate(&task.scenario, recording)?;
+    let recording = recording(project, &task.file, &task.scenario)?;
+    let mut exercised = Exercised::default();
+    let outcome = run_watched(&task.scenario, recording, |_, event, folder| exercised.look(event, folder))?;
+    exercised.end(&outcome);
     let references = project.references(&task.scenario)?;
     let report = judge(&outcome, &references, task.strictness)?;
-    Ok(SimulatedDrill { run: DrillRun { outcome, report }, references })
+    let folder = project.below(task.file.parent().unwrap_or(Path::new("."))).to_owned();
+    Ok(SimulatedDrill { run: DrillRun { outcome, report }, references, folder, exercised })
 }
 
-/// Reads the recorded feed that a scenario plays, if it has one.
-fn recording(project: &Project, task: &Task) -> anyhow::Result<Option<Vec<RecordedInput>>> {
-    let Some(name) = &task.scenario.world.recording else {
+/// Reads the recorded feed that a scenario plays, if it has one; it is named from the scenario's file.
+pub(super) fn recording(
+    project: &Project,
+    file: &Path,
+    scenario: &Scenario,
+) -> anyhow::Result<Option<Vec<RecordedInput>>> {
+    let Some(name) = &scenario.world.recording else {
         return Ok(None);
     };
-    let path = task.file.parent().unwrap_or(Path::new(".")).join(name);
+    let path = file.parent().unwrap_or(Path::new(".")).join(name);
     let text = project.text(&path)?;
-    let names: Vec<&str> = task.scenario.world.instruments.iter().map(|of| of.name.as_str()).collect();
+    let names: Vec<&str> = scenario.world.instruments.iter().map(|of| of.name.as_str()).collect();
     let inputs = feed::recorded_inputs(&path.display().to_string(), &text, &names)
-        .with_context(|| format!("read the recording of {}", task.scenario.full_name()))?;
+        .with_context(|| format!("read the recording of {}", scenario.full_name()))?;
     Ok(Some(inputs))
 }
 
@@ -190,6 +205,9 @@ pub fn run(project: &Project, args: &RunArgs, out: &mut dyn Write, err: &mut dyn
     if exact {
         good &= keep(project, args, &drills, err)?;
     }
+    if let Some(file) = &args.coverage {
+        good &= keep_coverage(project, args, file, &drills, err)?;
+    }
     if args.evidence {
         let whole = args.paths.is_empty() && args.filter.is_none();
         let mut said = Vec::new();
@@ -206,6 +224,36 @@ pub fn run(project: &Project, args: &RunArgs, out: &mut dyn Write, err: &mut dyn
         writeln!(out, "reproduce: {}", reproduce(args))?;
     }
     Ok(if good { EXIT_HOLDS } else { EXIT_DIFFERS })
+}
+
+/// Compares the coverage ledger with what the runs exercised, or writes it. True where it is the same.
+fn keep_coverage(
+    project: &Project,
+    args: &RunArgs,
+    file: &Path,
+    drills: &[SimulatedDrill],
+    err: &mut dyn Write,
+) -> anyhow::Result<bool> {
+    let text = coverage_page(drills);
+    if args.update {
+        project.write(file, text.as_bytes())?;
+        return Ok(true);
+    }
+    let committed =
+        project.bytes_if_there(file)?.map_or_else(String::new, |bytes| String::from_utf8_lossy(&bytes).into());
+    for lost in lost_items(&committed, &text) {
+        writeln!(err, "{}: no longer exercised: {lost}", file.display())?;
+    }
+    if committed != text {
+        writeln!(err, "{}: differs from these runs; `--update` accepts them", file.display())?;
+    }
+    Ok(committed == text)
+}
+
+/// Returns the coverage ledger of these runs.
+#[must_use]
+pub fn coverage_page(drills: &[SimulatedDrill]) -> String {
+    page(drills.iter().map(|drill| (drill.run.report.name.as_str(), &drill.exercised)))
 }
 
 /// Writes log and trace of every run, named like the run: `drill_1_partial_fill.hedge.seed_7.wal`, seed and variant where
@@ -244,6 +292,9 @@ fn reproduce(args: &RunArgs) -> String {
     if let Some(filter) = &args.filter {
         line.push_str(&format!(" --filter {filter:?}"));
     }
+    if let Some(file) = &args.coverage {
+        line.push_str(&format!(" --coverage {}", file.display()));
+    }
     line
 }
 
@@ -260,17 +311,14 @@ fn accept_goldens(project: &Project, drills: &mut [SimulatedDrill]) -> anyhow::R
     Ok(())
 }
 
-/// Returns the goldens of a drill's base run that are not what it shows, with what it shows.
+/// Returns the goldens of a run that are not what it shows, with what it shows.
 fn differing_goldens<'a>(project: &Project, drill: &'a SimulatedDrill) -> Vec<(PathBuf, &'a Value)> {
     let outcome = &drill.run.outcome;
-    let (Some(number), None) = (outcome.scenario.drill, &outcome.scenario.variant) else {
-        return Vec::new();
-    };
     let mut differing = Vec::new();
     for (name, taken) in &outcome.snapshots {
         if let Taken { document: Some(document), .. } = taken
             && drill.references.goldens.get(name).is_none_or(|golden| golden.document != *document)
-            && let Some(file) = golden_file(number, name)
+            && let Some(file) = golden_file(&outcome.scenario, name)
         {
             differing.push((project.path("fixtures/status").join(file), document));
         }
@@ -312,12 +360,25 @@ fn keep(project: &Project, args: &RunArgs, drills: &[SimulatedDrill], err: &mut 
     Ok(same)
 }
 
+/// Prints a table for each folder.
 fn table(drills: &[SimulatedDrill], args: &RunArgs, out: &mut dyn Write) -> anyhow::Result<()> {
-    let width = drills.iter().map(|drill| shown_name(drill, args).len()).max().unwrap_or(0).max(5);
+    for (place, group) in drills.chunk_by(|one, other| one.folder == other.folder).enumerate() {
+        if place > 0 {
+            writeln!(out)?;
+        }
+        let of_drills = group.iter().any(|drill| drill.run.outcome.scenario.drill.is_some());
+        let folder = group.first().filter(|_| !of_drills).map(|drill| drill.folder.display().to_string());
+        rows(group, args, folder.as_deref().filter(|folder| !folder.is_empty()).unwrap_or("drill"), out)?;
+    }
+    Ok(())
+}
+
+fn rows(drills: &[SimulatedDrill], args: &RunArgs, head: &str, out: &mut dyn Write) -> anyhow::Result<()> {
+    let width = drills.iter().map(|drill| shown_name(drill, args).len()).max().unwrap_or(0).max(head.len());
     writeln!(
         out,
-        "{:width$}  {:12}  {:10}  {:>7}  {:>7}  reasons at tripped",
-        "drill", "verdict", "mode", "safe ms", "checks"
+        "{head:width$}  {:12}  {:10}  {:>7}  {:>7}  reasons at tripped",
+        "verdict", "mode", "safe ms", "checks"
     )?;
     for drill in drills {
         let DrillRun { outcome, report } = &drill.run;

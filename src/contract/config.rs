@@ -180,7 +180,8 @@ impl fmt::Display for ConfigErrors {
 impl RuntimeConfig {
     /// Returns the defaults with these overrides, given by the flat names of the defaults file.
     ///
-    /// Of two overrides of one name the later one counts.
+    /// Of two overrides of one name the later one counts. A name that nobody gives takes its documented default; one that has
+    /// none stays missing, and the gate that needs it refuses. Source: AT-341, AT-424.
     ///
     /// # Errors
     /// All findings at once: unknown names with the nearest known one, wrong types, numbers that can't be kept exactly or
@@ -252,7 +253,7 @@ pub enum CanonicalError {
 }
 
 /// Rewrites a JSON text in the canonical form: keys sorted by their bytes at every level, no white space outside strings,
-/// numbers in their shortest plain decimal form, strings with the fewest escapes.
+/// numbers in their shortest plain decimal form, strings with the fewest escapes. Source: AT-113.
 ///
 /// # Errors
 /// A text that is not JSON, a key that stands twice, a number without plain form, too deep nesting.
@@ -542,6 +543,34 @@ mod tests {
     }
 
     #[test]
+    fn at_113_key_order_and_white_space_never_change_the_hash() {
+        let plain = r#"{"a":{"x":0.7,"y":[1,2]},"b":"é"}"#;
+        let same = [
+            "{\"b\":\"\u{e9}\",\"a\":{\"y\":[1,2],\"x\":0.7}}",
+            " { \"a\" : { \"y\" : [ 1 , 2 ] , \"x\" : 0.70 } ,\r\n\t\"b\" : \"\u{e9}\" } ",
+        ];
+        let hash = |text: &str| sha256_hex(canonical_json(text).unwrap().as_bytes());
+        for text in same {
+            assert_eq!(hash(text), hash(plain), "{text}");
+        }
+        // Anything else than formatting does: a value, a name, the order of a list, a space within a text.
+        for other in [
+            r#"{"a":{"x":0.71,"y":[1,2]},"b":"\u00e9"}"#,
+            r#"{"a":{"z":0.7,"y":[1,2]},"b":"\u00e9"}"#,
+            r#"{"a":{"x":0.7,"y":[2,1]},"b":"\u00e9"}"#,
+            r#"{"a":{"x":0.7,"y":[1,2]},"b":"\u00e9 "}"#,
+        ] {
+            assert_ne!(hash(other), hash(plain), "{other}");
+        }
+        // So for the configuration that runs: the order in which values are given says nothing.
+        let given = [("mm_util_kill", toml::Value::from(1)), ("delta_limit", toml::Value::from(12.5))];
+        let mut turned = given.clone();
+        turned.reverse();
+        assert_eq!(with(&given).unwrap().hash, with(&turned).unwrap().hash);
+        assert_eq!(with(&given).unwrap().hash.len(), 64);
+    }
+
+    #[test]
     fn defaults_have_every_required_name_once_and_no_other() {
         let sections = default_sections().unwrap();
         let mut found: Vec<&str> = sections.values().flatten().map(|(name, _)| name.as_str()).collect();
@@ -558,6 +587,41 @@ mod tests {
         assert_eq!(config.reference_instrument, None);
         for name in AT_LEAST_ONE.iter().chain(CLEARS_AND_TRIPS.iter().flat_map(|(clear, trip)| [clear, trip])) {
             assert!(names().contains(name), "{name}");
+        }
+    }
+
+    /// Each name in turn is the only one that a configuration lacks: the kernel then has what the document of defaults says.
+    #[test]
+    fn at_341_424_every_missing_value_takes_its_documented_default() {
+        let document: toml::Table = include_str!("../../specs/config/defaults.toml").parse().unwrap();
+        let documented = |name: &str, scale: Scale| {
+            let value = document.values().find_map(|section| section.get(name)).unwrap();
+            let digits = match scale {
+                Scale::Whole => 0,
+                Scale::Ppm => 6,
+                Scale::Nano => 9,
+            };
+            let number = value.as_float().unwrap_or_else(|| value.as_integer().unwrap() as f64);
+            (number * 10_f64.powi(digits)).round() as i64
+        };
+        let of = |config: &RuntimeConfig, name: &str| {
+            config.kernel.pairs().into_iter().find(|(known, _)| *known == name).map(|(_, value)| value)
+        };
+        for (missing, scale) in Config::REQUIRED {
+            // Every other name is given, with the value that it has by default.
+            let given: Vec<(&str, toml::Value)> = Config::REQUIRED
+                .iter()
+                .filter(|(name, _)| name != missing)
+                .map(|(name, _)| (*name, document.values().find_map(|section| section.get(*name)).unwrap().clone()))
+                .collect();
+            let config = with(&given).unwrap();
+            assert_eq!(of(&config, missing), Some(documented(missing, *scale)), "{missing}");
+        }
+        let config = with(&[]).unwrap();
+        assert_eq!((config.kernel.instrument_cache_ttl_s, config.kernel.mm_util_kill), (3600, 950_000));
+        // What has no default stays missing, and its gate refuses.
+        for (name, _) in Config::OPTIONAL {
+            assert_eq!(of(&config, name), None, "{name}");
         }
     }
 

@@ -13,7 +13,7 @@ const STATUS_SCHEMA_VERSION: u64 = 1;
 /// Version of the meaning of the latch keys (key 34).
 const OPEN_PERMISSION_SEMANTICS_VERSION: u64 = 1;
 
-/// Returns the whole document of a status, owner view included.
+/// Returns the whole document of a status, owner view included. Source: AT-023, AT-028, AT-405, AT-419, AT-907, AT-927.
 #[must_use]
 pub fn document(status: &Status) -> Value {
     let mut keys = Map::new();

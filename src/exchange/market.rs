@@ -4,13 +4,16 @@ use std::collections::VecDeque;
 
 use drillfold_kernel::{
     event::{BookChange, BookSnapshot, InstrumentKind, Level, PublicTrade},
-    units::{InstrumentId, Ppm, Price, Qty, Side, TradeId},
+    units::{InstrumentId, Ppm, Price, Qty, Side, TradeId, mul_div},
 };
 
 use super::{Book, Draw};
 
 /// Public trades an instrument's market remembers, which is what a question for recent trades gets at most.
 pub const RECENT_TRADES_MAX: usize = 100;
+
+/// Basis points in one.
+const BPS: i64 = 10_000;
 
 /// Largest public trade in smallest orders.
 const TRADE_SIZE_MAX: i64 = 5;
@@ -49,6 +52,20 @@ pub struct MarketShape {
     pub walk_ticks: i64,
 }
 
+/// How a synthetic market differs from its listing; by default not at all. Source: kernel contract section 2, override.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stress {
+    /// The best prices are at least so many basis points of their middle apart.
+    pub spread_bps: i64,
+    /// The amount on the five best levels of each side together.
+    pub depth: Option<Qty>,
+    /// The index is so many basis points of the mark above it.
+    pub basis_bps: i64,
+}
+
+/// Levels of a side over which [`Stress::depth`] is spread.
+const STRESSED_LEVELS_MAX: i64 = 5;
+
 /// The market of one instrument.
 ///
 /// `published` is what subscribers can know, `live` what orders are matched against: it lacks what our own orders took
@@ -58,6 +75,7 @@ pub struct Market {
     id: InstrumentId,
     listing: Listing,
     shape: MarketShape,
+    stress: Stress,
     mid_ticks: i64,
     mid_ticks_start: i64,
     published: Book,
@@ -76,6 +94,7 @@ impl Market {
             id,
             listing,
             shape,
+            stress: Stress::default(),
             mid_ticks,
             mid_ticks_start: mid_ticks,
             published: Book::default(),
@@ -126,6 +145,18 @@ impl Market {
     #[must_use]
     pub fn last_price(&self) -> Price {
         self.last_price.unwrap_or_else(|| self.mid())
+    }
+
+    /// Returns the index price under stress; `None` where it follows the underlying.
+    #[must_use]
+    pub fn stressed_index(&self) -> Option<Price> {
+        let bps = self.stress.basis_bps;
+        (bps != 0).then(|| self.mid().plus(Price(mul_div(self.mid().0, bps, BPS))))
+    }
+
+    /// Puts a synthetic market under stress, from its next change and its next ticker on; true where that is a change.
+    pub fn set_stress(&mut self, stress: Stress) -> bool {
+        self.listing.synthetic && std::mem::replace(&mut self.stress, stress) != stress
     }
 
     /// Returns the newest public trades, oldest first, at most [`RECENT_TRADES_MAX`].
@@ -210,11 +241,18 @@ impl Market {
     }
 
     fn levels(&self, change_id: u64) -> Book {
+        let levels = i64::from(self.shape.levels);
+        // From half the spread on, and a tick beyond it; every level stays above zero.
+        let half = mul_div(self.mid_ticks, self.stress.spread_bps, 2 * BPS).saturating_add(1);
+        let nearest =
+            if self.stress.spread_bps > 0 { half.min(self.mid_ticks.saturating_sub(levels)).max(1) } else { 1 };
+        let qty = match self.stress.depth {
+            Some(depth) => Qty(mul_div(depth.0, 1, levels.min(STRESSED_LEVELS_MAX))),
+            None => self.listing.level_qty,
+        };
         let side = |sign: i64| {
-            (1..=i64::from(self.shape.levels)).map(move |away| Level {
-                price: self.price(self.mid_ticks.saturating_add(sign * away)),
-                qty: self.listing.level_qty,
-            })
+            (nearest..nearest.saturating_add(levels))
+                .map(move |away| Level { price: self.price(self.mid_ticks.saturating_add(sign * away)), qty })
         };
         Book::new(change_id, side(-1), side(1))
     }
@@ -290,6 +328,29 @@ pub(super) mod tests {
         let change = market.walk(&mut draw);
         assert_eq!((change.prev_change_id, change.change_id, draw.1), (1, 2, 0));
         assert!(change.bids.is_empty() && change.asks.is_empty());
+    }
+
+    #[test]
+    fn stress_widens_thins_and_lifts_the_index_until_it_ends() {
+        let mut market = market(6, 0);
+        let mut draw = Given(vec![0], 0);
+        let stress = Stress { spread_bps: 750, depth: Some(Qty(250)), basis_bps: 60 };
+        assert!(market.set_stress(stress) && !market.set_stress(stress));
+        assert_eq!(market.stressed_index(), Some(Price(50_300)));
+        let spread = |market: &Market| {
+            let best = |side| market.published().best(side).unwrap().price.0;
+            best(Side::Sell) - best(Side::Buy)
+        };
+        market.walk(&mut draw);
+        // 750 basis points of 50,000 are 3,750, which 8 ticks reach.
+        assert_eq!(spread(&market), 4_000);
+        let book = market.published().snapshot(InstrumentId(0)).unwrap();
+        assert!(book.bids.len() == 6 && book.bids.iter().chain(&book.asks).all(|level| level.qty == Qty(50)));
+        assert!(market.set_stress(Stress::default()));
+        market.walk(&mut draw);
+        assert_eq!((spread(&market), market.stressed_index()), (1_000, None));
+        let mut recorded = Market::new(InstrumentId(0), listing(false), MarketShape { levels: 6, walk_ticks: 0 });
+        assert!(!recorded.set_stress(stress));
     }
 
     #[test]

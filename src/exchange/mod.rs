@@ -17,9 +17,9 @@ mod session;
 mod venue;
 
 pub use book::Book;
-pub use market::{Listing, Market, MarketShape, RECENT_TRADES_MAX};
+pub use market::{Listing, Market, MarketShape, RECENT_TRADES_MAX, Stress};
 pub use session::{MarketData, PrivateSessions, Publisher};
-pub use venue::{CancelTarget, NewOrder, Report, Treatment, Venue, VenueError, codes};
+pub use venue::{CancelTarget, NewOrder, Report, StrayOrder, Treatment, Venue, VenueError, codes};
 
 /// A source of random integers, handed in by whoever drives the exchange.
 pub trait Draw {

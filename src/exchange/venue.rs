@@ -7,7 +7,7 @@ use drillfold_kernel::{
     units::{InstrumentId, OrderId, PPM, Ppm, Price, Qty, Side, TimeMs, TradeId, mul_div},
 };
 
-use super::{Draw, Listing, Market, MarketData, MarketShape};
+use super::{Draw, Listing, Market, MarketData, MarketShape, Stress};
 
 /// Error codes that the venue gives by itself. Source: Deribit's JSON-RPC error codes.
 pub mod codes {
@@ -22,6 +22,12 @@ pub mod codes {
     /// `too_many_requests`: ends the session.
     pub const TOO_MANY_REQUESTS: i32 = 10_028;
 }
+
+/// How far beyond the other side's best price a stray order is that is to be filled, in ticks.
+const STRAY_CROSS_TICKS: i64 = 10;
+
+/// How far a stray order rests from its own side's best price, in ticks; negative is away from the market.
+const STRAY_REST_TICKS: i64 = -200;
 
 /// Why a venue cannot be set up; the caller corrects the listing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -87,6 +93,21 @@ pub struct CancelTarget<'a> {
     pub order_id: Option<OrderId>,
     /// The label.
     pub label: &'a str,
+}
+
+/// An order with a label of ours that this process never sent, such as another process would send it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StrayOrder {
+    /// Tells its label from those of others.
+    pub number: u64,
+    /// Which instrument.
+    pub instrument: InstrumentId,
+    /// Direction.
+    pub side: Side,
+    /// Amount.
+    pub qty: Qty,
+    /// True: it rests far from the market. False: it is filled at once.
+    pub rests: bool,
 }
 
 /// What the venue does with an order that a fault may have in its hands.
@@ -224,6 +245,34 @@ impl Venue {
         reports
     }
 
+    /// Takes a stray order at the price it needs; empty where there is no book to price it. Of one that is filled its trades
+    /// alone are told: whoever sent it hears the rest.
+    pub fn place_stray(&mut self, at: TimeMs, stray: &StrayOrder) -> Vec<Report> {
+        let Some(market) = self.markets.get(stray.instrument.index()) else { return Vec::new() };
+        let ticks = if stray.rests { STRAY_REST_TICKS } else { STRAY_CROSS_TICKS };
+        let reference = if stray.rests { stray.side } else { stray.side.opposite() };
+        let Some(best) = market.published().best(reference) else { return Vec::new() };
+        let away = Price(stray.side.sign(market.listing().tick_size.0.saturating_mul(ticks)));
+        let order = NewOrder {
+            label: format!("s4:stray000:x{:011}:0:{:016x}", stray.number, stray.number),
+            instrument: stray.instrument,
+            side: stray.side,
+            qty: stray.qty,
+            price: best.price.plus(away).max(market.listing().tick_size),
+            reduce_only: false,
+            time_in_force: if stray.rests { TimeInForce::GoodTilCancelled } else { TimeInForce::ImmediateOrCancel },
+        };
+        let mut reports = self.place(at, &order, Treatment::Match);
+        reports.retain(|report| stray.rests || matches!(report, Report::Traded(_)));
+        reports
+    }
+
+    /// Changes a position by no trade; tells whether there is such an instrument.
+    pub fn shift_position(&mut self, instrument: usize, qty: Qty) -> bool {
+        let position = self.positions.get_mut(instrument);
+        position.map(|position| *position = position.plus(qty)).is_some()
+    }
+
     /// Cancels an order and returns its state, or all open ones with the label. One that has ended is told as it is; of one
     /// that the venue never had there is nothing to tell.
     pub fn cancel(&mut self, target: CancelTarget<'_>) -> Vec<Report> {
@@ -248,6 +297,11 @@ impl Venue {
     ) -> Option<(MarketData, Vec<Report>)> {
         let change = self.markets.get_mut(instrument.index())?.walk(draw);
         Some((MarketData::Changed(change), self.fill_resting(at, instrument)))
+    }
+
+    /// Puts an instrument's market under stress; true where that is a change.
+    pub fn set_stress(&mut self, instrument: InstrumentId, stress: Stress) -> bool {
+        self.markets.get_mut(instrument.index()).is_some_and(|market| market.set_stress(stress))
     }
 
     /// Makes a public trade.
@@ -286,7 +340,9 @@ impl Venue {
             best_bid: market.published().best(Side::Buy).map(|level| level.price),
             best_ask: market.published().best(Side::Sell).map(|level| level.price),
             mark: Some(market.mid()),
-            index: index.map(|index| index.plus(leader.map_or(Price::ZERO, Market::drift))),
+            index: market
+                .stressed_index()
+                .or_else(|| index.map(|index| index.plus(leader.map_or(Price::ZERO, Market::drift)))),
             last: Some(market.last_price()),
             delta: listing.delta,
         })

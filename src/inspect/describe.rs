@@ -57,7 +57,10 @@ pub fn describe(event: &Event, kernel: &Kernel) -> String {
         Event::RestRefused { request, code, .. } => format!("{kind}: request {}, code {code}", request.0),
         Event::GroupProposed(proposal) => format!("{kind}: {}", proposal.group_id),
         Event::TokenReported { token, .. } => format!("{kind}: {token}"),
-        Event::InstrumentRefreshed(id) => format!("{kind}: {}", name(*id)),
+        Event::InstrumentRefreshed(id) | Event::InstrumentFetched { instrument: id, .. } => {
+            format!("{kind}: {}", name(*id))
+        }
+        Event::CancelRefused { label, cause } => format!("{kind}: {label}, {cause:?}"),
         other => match fields(other) {
             Value::Null => kind.to_owned(),
             fields => clipped(&format!("{kind}: {fields}"), FIELDS_LENGTH_MAX),

@@ -402,6 +402,7 @@ fn note_text(note: &Note, kernel: &Kernel) -> String {
         Note::UnknownToken(token) => format!("unknown token {token}"),
         Note::RunFailed(why) => format!("run of reconciliation failed: {why:?}"),
         Note::RunSucceeded => "run of reconciliation succeeded".to_owned(),
+        Note::Corrected { action, of } => format!("{} of {of}", action.name()),
         Note::RoundsExhausted(group) => format!("containment of {group} used up its rounds"),
         other => format!("{other:?}"),
     }

@@ -55,7 +55,7 @@ pub const STATUS_KEYS: [(&str, Type); 36] = [
 
 /// Facts about the run that `/status` does not tell, with their types. Counts are since the run's first event and do not
 /// start again at a boot.
-pub const FACTS: [(&str, Type); 39] = [
+pub const FACTS: [(&str, Type); 40] = [
     // Coins, absolute, net per underlying, summed.
     ("exposure", Type::Number),
     // Coins, absolute, summed over the groups that failed.
@@ -75,6 +75,7 @@ pub const FACTS: [(&str, Type); 39] = [
     ("trades_processed", Type::Number),
     ("duplicate_trades", Type::Number),
     ("own_trades_processed", Type::Number),
+    ("duplicate_own_trades", Type::Number),
     ("runs_started", Type::Number),
     ("runs_succeeded", Type::Number),
     ("runs_failed", Type::Number),
@@ -148,10 +149,13 @@ event_kinds! {
     Event::ClockDriftSampled { .. } => "ClockDriftSampled",
     Event::OverrideSampled { .. } => "OverrideSampled",
     Event::MaintenanceAnnounced(_) => "MaintenanceAnnounced",
+    Event::AnnouncementsUnavailable => "AnnouncementsUnavailable",
+    Event::VolatilityIndexRead { .. } => "VolatilityIndexRead",
     Event::LimitsFetched { .. } => "LimitsFetched",
     Event::OutputQueueSampled { .. } => "OutputQueueSampled",
     Event::GroupLockSampled { .. } => "GroupLockSampled",
     Event::InstrumentRefreshed(_) => "InstrumentRefreshed",
+    Event::InstrumentFetched { .. } => "InstrumentFetched",
     Event::LimiterSampled { .. } => "LimiterSampled",
     Event::BookSnapshot(_) => "BookSnapshot",
     Event::BookChanged(_) => "BookChanged",
@@ -167,6 +171,7 @@ event_kinds! {
     Event::Subscribed => "Subscribed",
     Event::OrderUpdated(_) => "OrderUpdated",
     Event::OrderRejected { .. } => "OrderRejected",
+    Event::CancelRefused { .. } => "CancelRefused",
     Event::OwnTraded(_) => "OwnTraded",
     Event::RestAnswered { .. } => "RestAnswered",
     Event::RestRefused { .. } => "RestRefused",

@@ -109,6 +109,8 @@ pub struct Counts {
     pub ghosts_canceled: u64,
     /// Own trades applied.
     pub own_trades: u64,
+    /// Own trades on the private socket that were dropped as known.
+    pub duplicate_own_trades: u64,
     /// Public trades processed in earlier boots and in this one.
     pub trades_processed: u64,
     /// Public trades dropped as known, likewise.
@@ -173,6 +175,10 @@ impl Observer {
         let proposal = matches!(event, Event::GroupProposed(_) | Event::ReplaceProposed { .. });
         for effect in effects {
             self.count(effect, proposal);
+        }
+        if matches!(event, Event::OwnTraded(_)) {
+            let copies = effects.iter().filter(|effect| matches!(effect, Effect::Note(Note::DuplicateOwnTrade(_))));
+            self.counts.duplicate_own_trades += u64::try_from(copies.count()).unwrap_or(u64::MAX);
         }
         let trades = (kernel.feeds.trades_processed, kernel.feeds.trades_dropped);
         self.counts.trades_processed += trades.0.saturating_sub(self.trades_in_boot.0);
@@ -306,6 +312,7 @@ impl Observer {
             "trades_processed" => Cell::count(counts.trades_processed),
             "duplicate_trades" => Cell::count(counts.duplicate_trades),
             "own_trades_processed" => Cell::count(counts.own_trades),
+            "duplicate_own_trades" => Cell::count(counts.duplicate_own_trades),
             "runs_started" => Cell::count(counts.runs_started),
             "runs_succeeded" => Cell::count(counts.runs_succeeded),
             "runs_failed" => Cell::count(counts.runs_failed),

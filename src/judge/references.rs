@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 use thiserror::Error;
 
+use crate::scenario::model::Scenario;
+
 /// Base names of the golden documents, by drill number. Source: drill checklist, golden fixtures; decision 41.
 const FIXTURES: [(u8, &str); 8] = [
     (1, "partial_fill_containment"),
@@ -21,11 +23,19 @@ const FIXTURES: [(u8, &str); 8] = [
 /// The snapshot whose golden has the fixture's bare name: what the checklist prints.
 pub const TRIPPED: &str = "tripped";
 
-/// Returns the file name of a golden in `fixtures/status/`: `market_data_stale.json` for `tripped`, with the snapshot's name
-/// before the ending for any other.
+/// Returns the file of a golden below `fixtures/status/`: `market_data_stale.json` for `tripped`, with the snapshot's name
+/// before the ending for any other; of a matrix's scenario, by its own name in the matrix's folder. Drills and rows of a
+/// matrix have goldens, variants have none.
 #[must_use]
-pub fn golden_file(drill: u8, snapshot: &str) -> Option<String> {
-    let (_, base) = FIXTURES.iter().find(|(number, _)| *number == drill)?;
+pub fn golden_file(scenario: &Scenario, snapshot: &str) -> Option<String> {
+    if scenario.variant.is_some() {
+        return None;
+    }
+    let base = match (scenario.drill, scenario.matrix) {
+        (Some(drill), _) => FIXTURES.iter().find(|(number, _)| *number == drill)?.1.to_owned(),
+        (None, Some(matrix)) => format!("{}/{}", matrix.folder(), scenario.name),
+        (None, None) => return None,
+    };
     Some(if snapshot == TRIPPED { format!("{base}.json") } else { format!("{base}.{snapshot}.json") })
 }
 

@@ -130,17 +130,22 @@ pub enum JudgeError {
     Validator(#[from] ValidatorError),
 }
 
-/// Judges a run against its scenario, the global invariants, and the references where it is a drill's base run.
+/// Judges a run against its scenario, the global invariants, and the references where it is the base run of a drill or of a
+/// matrix's row.
 ///
 /// # Errors
 /// [`JudgeError`].
 pub fn judge(outcome: &Outcome, references: &References, strictness: Strictness) -> Result<Report, JudgeError> {
     let mut checks = Vec::new();
     expectation_checks(outcome, &mut checks)?;
-    let base = outcome.scenario.variant.is_none();
-    if base && let Some(drill) = outcome.scenario.drill {
-        checklist_checks(outcome, references, strictness, &mut checks);
-        golden_checks(outcome, references, drill, strictness, &mut checks);
+    let scenario = &outcome.scenario;
+    if scenario.variant.is_none() {
+        if scenario.drill.is_some() {
+            checklist_checks(outcome, references, strictness, &mut checks);
+        }
+        if scenario.drill.is_some() || scenario.matrix.is_some() {
+            golden_checks(outcome, references, strictness, &mut checks);
+        }
     }
     snapshot_checks(outcome, &mut checks)?;
     invariant_checks(outcome, &mut checks);
@@ -245,19 +250,13 @@ fn checklist_checks(outcome: &Outcome, references: &References, strictness: Stri
 }
 
 /// Holds every snapshot against its golden: all 35 keys.
-fn golden_checks(
-    outcome: &Outcome,
-    references: &References,
-    drill: u8,
-    strictness: Strictness,
-    checks: &mut Vec<Check>,
-) {
+fn golden_checks(outcome: &Outcome, references: &References, strictness: Strictness, checks: &mut Vec<Check>) {
     let name = &outcome.scenario.name;
     let mut names: Vec<&String> = outcome.scenario.snapshots.iter().map(|snapshot| &snapshot.name).collect();
     names.extend(references.goldens.keys().filter(|golden| !names.contains(golden)).collect::<Vec<_>>());
     for snapshot in names {
         let subject = format!("{name} snapshot {snapshot}");
-        let file = golden_file(drill, snapshot).unwrap_or_default();
+        let file = golden_file(&outcome.scenario, snapshot).unwrap_or_default();
         let (holds, seen) = match (references.goldens.get(snapshot), document(outcome, snapshot)) {
             (None, _) => (false, format!("no golden fixtures/status/{file}; accept one with --update")),
             (Some(_), None) => (false, "the snapshot was never taken".to_owned()),

@@ -134,7 +134,21 @@ pub fn run(scenario: &Scenario, recording: Option<Vec<RecordedInput>>) -> Result
 pub fn run_watched(
     scenario: &Scenario,
     recording: Option<Vec<RecordedInput>>,
+    watch: impl FnMut(Seq, &drillfold_kernel::event::Event, &crate::replay::Folder),
+) -> Result<Outcome, RunError> {
+    run_shown(scenario, recording, watch, |_, _| {})
+}
+
+/// As [`run_watched`], with a word about every snapshot when it is taken: its name, and the document, `None` where no
+/// process was up.
+///
+/// # Errors
+/// [`RunError`].
+pub fn run_shown(
+    scenario: &Scenario,
+    recording: Option<Vec<RecordedInput>>,
     mut watch: impl FnMut(Seq, &drillfold_kernel::event::Event, &crate::replay::Folder),
+    mut taken: impl FnMut(&str, Option<&Value>),
 ) -> Result<Outcome, RunError> {
     let not_recorded = |source| RunError::Record { scenario: scenario.full_name(), source: Box::new(source) };
     let (config, mut simulation) = world(scenario, recording)?;
@@ -160,7 +174,8 @@ pub fn run_watched(
     while let Some(input) = simulation.next() {
         let row = timeline.events.len();
         for due in conditions.due_before(input.at) {
-            take(&mut snapshots, &mut recorder, &observer, &timeline, &due).map_err(not_recorded)?;
+            let snapshot = take(&mut recorder, &observer, &timeline, &due).map_err(not_recorded)?;
+            taken_as(&mut snapshots, snapshot, due, &mut taken);
         }
         for mark in &input.marks {
             recorder.mark(mark.at, &log_mark(mark)).map_err(not_recorded)?;
@@ -191,12 +206,14 @@ pub fn run_watched(
             refused_at = Some(input.at);
         }
         for due in conditions.due_after(&observer) {
-            take(&mut snapshots, &mut recorder, &observer, &timeline, &due).map_err(not_recorded)?;
+            let snapshot = take(&mut recorder, &observer, &timeline, &due).map_err(not_recorded)?;
+            taken_as(&mut snapshots, snapshot, due, &mut taken);
         }
     }
     let end = scenario.start.after(scenario.duration_ms);
     for due in conditions.due_before(end.after(1)) {
-        take(&mut snapshots, &mut recorder, &observer, &timeline, &due).map_err(not_recorded)?;
+        let snapshot = take(&mut recorder, &observer, &timeline, &due).map_err(not_recorded)?;
+        taken_as(&mut snapshots, snapshot, due, &mut taken);
     }
     let recorded = recorder.finish().map_err(not_recorded)?;
     Ok(Outcome {
@@ -262,21 +279,32 @@ fn would_refuse(observer: &Observer) -> bool {
     })
 }
 
+/// Takes the status as it is; `None` before the first event.
 fn take(
-    snapshots: &mut BTreeMap<String, Taken>,
     recorder: &mut Recorder,
     observer: &Observer,
     timeline: &Timeline,
     name: &str,
-) -> Result<(), RecordError> {
+) -> Result<Option<Taken>, RecordError> {
     let Some((seq, at)) = timeline.events.last().copied() else {
-        return Ok(());
+        return Ok(None);
     };
     recorder.mark(at, &Mark { kind: MarkKind::Snapshot, step_index: 0, name: name.to_owned() })?;
-    let taken =
-        Taken { seq, at, row: timeline.events.len().saturating_sub(1), document: observer.status().map(document) };
-    snapshots.insert(name.to_owned(), taken);
-    Ok(())
+    let row = timeline.events.len().saturating_sub(1);
+    Ok(Some(Taken { seq, at, row, document: observer.status().map(document) }))
+}
+
+/// Keeps a snapshot under its name and tells of it.
+fn taken_as(
+    snapshots: &mut BTreeMap<String, Taken>,
+    snapshot: Option<Taken>,
+    name: String,
+    tell: &mut impl FnMut(&str, Option<&Value>),
+) {
+    if let Some(snapshot) = snapshot {
+        tell(&name, snapshot.document.as_ref());
+        snapshots.insert(name, snapshot);
+    }
 }
 
 /// Returns as much of a text as a log can hold in its place, cut between characters.

@@ -4,14 +4,14 @@ use alloc::{borrow::ToOwned, boxed::Box, vec::Vec};
 
 use crate::{
     effect::Effect,
-    event::{Boot, GroupState, IntentClass, LedgerRecord, SlotReading, TlsmState},
+    event::{Boot, EdgeInputs, GroupState, IntentClass, LedgerRecord, SlotReading, TlsmState},
     registry::OpenPermissionReason,
-    state::{Cause, Core, Group, Kernel, SocketState},
+    state::{Cause, Core, Group, Kernel, Listing, SocketState},
     units::{Stamp, TimeMs},
 };
 
 impl Kernel {
-    /// Starts from a boot event.
+    /// Starts from a boot event, latched until a run has succeeded. Source: AT-430.
     pub(crate) fn boot(&mut self, stamp: Stamp, boot: &Boot, effects: &mut Vec<Effect>) {
         *self = Self::down();
         self.core = Core {
@@ -23,6 +23,7 @@ impl Kernel {
             runtime_config_hash: boot.runtime_config_hash.clone(),
             reference_instrument: boot.reference_instrument,
             instruments: boot.instruments.clone(),
+            listings: alloc::vec![Listing::default(); boot.instruments.len()],
             reason_since: alloc::vec![None; crate::registry::ModeReason::ALL.len()],
             ..Core::default()
         };
@@ -73,11 +74,9 @@ impl Kernel {
         monitors.fee_model.take(boot.fee_cached_at);
         monitors.drift_ms = boot.drift_ms;
         monitors.certificate.clone_from(&boot.certificate);
-        for (slot, reading) in monitors.overrides.iter_mut().zip(&boot.overrides) {
-            *slot = *reading;
-        }
         monitors.maintenance = boot.maintenance;
         monitors.bunker.evaluated_at = now;
+        self.boot_producers(boot);
         self.margin_sampled(boot.margin);
         for trip in &boot.round_trips_ms {
             self.rest_ended(Some(*trip), true);
@@ -129,7 +128,7 @@ impl Kernel {
     fn load_record(&mut self, record: &LedgerRecord) -> TimeMs {
         match record {
             LedgerRecord::Group { group_id, strategy_id, structure_fingerprint, legs, at } => {
-                let group = Group::new(strategy_id.to_owned(), *structure_fingerprint, None, *legs);
+                let group = Group::new(strategy_id.to_owned(), *structure_fingerprint, EdgeInputs::default(), *legs);
                 self.groups.all.insert(group_id.clone(), group);
                 *at
             }

@@ -83,10 +83,12 @@ impl Kernel {
             && !self.latch.is_set()
             && self.monitors.causes.iter().all(Option::is_none)
             && self.monitors.emergency.is_none()
+            && self.producers_are_settled()
             && self.monitors.bunker.breaches == 0
             && self.groups.open.is_empty()
             && self.groups.clean_since.is_some()
             && self.orders.unsent.is_empty()
+            && self.orders.replacements.is_empty()
             && self.books_whole()
             && self.feeds.trades.iter().all(|feed| feed.hole.is_none())
             && self.feeds.lag_calm_since.is_some()
@@ -116,7 +118,8 @@ impl Kernel {
                 .min(dated(&monitors.fee_model, seconds(config.fee_cache_hard_s))?)
                 .min(at_after(monitors.bunker.evaluated_at, SECOND_MS))
                 .min(at_after(session.reconcile.last_started_at, seconds(config.reconcile_interval_s)))
-                .min(at_after(session.swept_at, seconds(config.sweeper_interval_s)));
+                .min(at_after(session.swept_at, seconds(config.sweeper_interval_s)))
+                .min(self.producers_fresh_until()?);
         for beat in [&monitors.heartbeat, &monitors.loop_tick] {
             let silence_ms = seconds(config.watchdog_reduceonly_s.min(config.watchdog_kill_s));
             until = until.min(dated(beat, silence_ms)?);

@@ -11,8 +11,8 @@ use alloc::{format, string::String, vec::Vec};
 
 use crate::{
     config::seconds,
-    effect::{Effect, Note},
-    event::{GroupState, IntentClass, LedgerRecord, TlsmState},
+    effect::{CorrectiveAction, Effect, Note},
+    event::{EdgeInputs, GroupState, IntentClass, LedgerRecord, TlsmState},
     planted::{self, Rule},
     registry::{RejectReason, TradingMode},
     state::{Group, Kernel, KillRounds, Round},
@@ -82,6 +82,8 @@ impl Kernel {
         self.step_round(id, exposure, effects);
     }
 
+    /// Takes a round one step on: rescue, close, hedge, end. No pre-trade gate is asked: only a rescue needs liquidity and
+    /// edge. Source: AT-117, AT-235, AT-236, AT-327, AT-328.
     fn step_round(&mut self, id: &str, exposure: i64, effects: &mut Vec<Effect>) {
         let rescues_max = u32::try_from(self.config().rescue_attempts_max).unwrap_or(0);
         let closes_max = u32::try_from(self.config().close_attempts_max).unwrap_or(0);
@@ -153,7 +155,8 @@ impl Kernel {
         }
     }
 
-    /// Starts a group's rounds again at an operator's word, and those on net exposure under Kill.
+    /// Starts a group's rounds again at an operator's word, and, whatever it names, those on net exposure under Kill.
+    /// Source: kernel contract section 7.
     pub(crate) fn resume_containment(&mut self, id: &str) {
         let now = self.now();
         self.groups.kill_rounds.clear();
@@ -164,10 +167,10 @@ impl Kernel {
     }
 
     /// A rescue completes a leg that failed: an IOC a few ticks across the spread, only with a usable book deep enough and
-    /// a net edge that the configured minimum allows.
+    /// a net edge that, with the fees as they are now, the configured minimum allows. Source: AT-283, AT-936.
     fn plan_rescue(&self, group: &Group, exposure: i64) -> Option<Plan> {
         let edge_min = self.config().min_edge_usd?.saturating_mul(100);
-        if group.net_edge_usd_cents? < edge_min {
+        if self.net_edge_usd_cents(&group.edge)? < edge_min {
             return None;
         }
         let ticks = self.config().rescue_cross_spread_ticks;
@@ -213,7 +216,8 @@ impl Kernel {
         held.retain(|(instrument, coins, qty)| {
             // Never more than the account still holds: something else may have closed it already.
             let position = self.orders.positions.get(instrument.index()).copied().unwrap_or_default();
-            coins.signum() == exposure.signum() && position.0.signum() == qty.0.signum() && !position.is_zero()
+            let held = position.0.signum() == qty.0.signum() && !position.is_zero();
+            coins.signum() == exposure.signum() && held && !self.is_gone(*instrument)
         });
         held.sort_by_key(|(instrument, coins, _)| (core::cmp::Reverse(coins.saturating_abs()), *instrument));
         held
@@ -333,6 +337,10 @@ impl Kernel {
 
     fn send_plan(&mut self, strategy_id: &str, group_id: &str, leg: u16, plan: Plan, effects: &mut Vec<Effect>) {
         let Plan { class, instrument, side, qty, price } = plan;
+        if class == IntentClass::EmergencyHedge {
+            let action = CorrectiveAction::ReduceOnlyDeltaHedge;
+            effects.push(Effect::Note(Note::Corrected { action, of: group_id.into() }));
+        }
         let record = self.containment_record(strategy_id, group_id, leg, class, instrument, side, qty, price);
         if let Some(record) = record
             && let Err(code) = self.send(record, effects)
@@ -391,7 +399,8 @@ impl Kernel {
         }
     }
 
-    /// Under Kill: the same rounds, without rescue, on the net exposure of each underlying.
+    /// Under Kill: the same rounds, without rescue, on the net exposure of each underlying, whatever caused it and whatever
+    /// else is wrong. Source: AT-013, AT-208, AT-302, AT-338, AT-339, AT-340, AT-346, AT-347.
     fn contain_net(&mut self, effects: &mut Vec<Effect>) {
         let count =
             self.core.instruments.iter().map(|of| of.underlying.0).max().map_or(0, |last| last.saturating_add(1));
@@ -460,9 +469,13 @@ impl Kernel {
             Step::NoPrice(instrument) => self.no_price("", instrument, effects),
             Step::Skip => {
                 let next = now.after(seconds(self.config().containment_retry_s));
+                let last = self.kill_group_id();
                 if let Some(rounds) = self.groups.kill_rounds.get_mut(place) {
                     rounds.round = None;
                     rounds.next_round_at = next;
+                    if rounds.rounds >= rounds_max {
+                        effects.push(Effect::Note(Note::RoundsExhausted(last)));
+                    }
                 }
             }
         }
@@ -501,11 +514,15 @@ impl Kernel {
         held
     }
 
+    /// Returns the group id of the last order of Kill containment; the boot's number keeps ids apart over restarts.
+    fn kill_group_id(&self) -> String {
+        format!("k{:06x}{:05}", self.core.booted.seq.0 & 0x00ff_ffff, self.groups.kill_orders)
+    }
+
     /// Sends an order of Kill containment as a group of its own, so that its fills and label are kept like any other's.
     fn send_for_kill(&mut self, plan: Plan, effects: &mut Vec<Effect>) {
         self.groups.kill_orders = self.groups.kill_orders.saturating_add(1);
-        // The boot's number keeps ids apart over restarts.
-        let id = format!("k{:06x}{:05}", self.core.booted.seq.0 & 0x00ff_ffff, self.groups.kill_orders);
+        let id = self.kill_group_id();
         let at = self.now();
         let record = LedgerRecord::Group {
             group_id: id.clone(),
@@ -515,7 +532,7 @@ impl Kernel {
             at,
         };
         self.enqueue(record, effects);
-        let mut group = Group::new(KILL_STRATEGY.into(), 0, None, 1);
+        let mut group = Group::new(KILL_STRATEGY.into(), 0, EdgeInputs::default(), 1);
         group.state = GroupState::Dispatched;
         self.groups.all.insert(id.clone(), group);
         self.groups.open.insert(id.clone());

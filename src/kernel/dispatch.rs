@@ -4,14 +4,15 @@
 use alloc::{borrow::ToOwned, boxed::Box, string::String, vec::Vec};
 
 use crate::{
-    effect::{CancelReason, CancelRequest, Effect, OrderRequest, Refusal},
+    effect::{CancelReason, CancelRequest, CorrectiveAction, Effect, Note, OrderRequest, Refusal},
     event::{Action, GroupProposal, GroupState, IntentClass, IntentRecord, LedgerRecord, LegProposal, TlsmState},
+    gates::{Candidate, Proposed},
     groups::reduces,
     identity::{Fields, intent_hash, label, quantise},
     planted::{self, Rule},
     registry::{RejectReason, TradingMode},
-    state::{Cause, Group, Kernel},
-    units::{IntentHash, Price, Qty},
+    state::{Cause, Group, Kernel, Order, Replacement},
+    units::{IntentHash, Price, Qty, Side},
 };
 
 /// Most legs a proposed group may have.
@@ -27,13 +28,9 @@ pub const fn classify(leg: &LegProposal) -> IntentClass {
     }
 }
 
-/// A leg that passed every gate before recording.
-struct Assembled {
-    record: IntentRecord,
-}
-
 impl Kernel {
-    /// Returns why an intent of a class may not go out at this moment, by pressure, latch and mode.
+    /// Returns why an intent of a class may not go out at this moment, by pressure, latch and mode. Source: AT-010, AT-229,
+    /// AT-919, AT-931, AT-1049.
     pub(crate) fn forbidden(&self, class: IntentClass) -> Option<RejectReason> {
         let mode = self.core.resolution.mode;
         match class {
@@ -58,11 +55,6 @@ impl Kernel {
         }
     }
 
-    /// True while the venue limits our requests.
-    fn under_pressure(&self) -> bool {
-        self.monitors.cause(Cause::RateLimited).is_some() || self.monitors.credits.is_some_and(|credits| credits <= 0)
-    }
-
     /// Takes a proposed group through every gate; all legs or none.
     pub(crate) fn propose_group(&mut self, proposal: &GroupProposal, effects: &mut Vec<Effect>) {
         let mut assembled = Vec::new();
@@ -71,14 +63,14 @@ impl Kernel {
             refused.push((0u16, None, RejectReason::AssemblyFailed));
         }
         for (leg, index) in proposal.legs.iter().take(LEGS_MAX).zip(0u16..) {
-            match self.assemble(proposal, leg, index) {
-                Ok(record) => assembled.push(Assembled { record }),
+            match self.assemble(proposal, leg, index, &assembled, effects) {
+                Ok(record) => assembled.push(record),
                 Err(code) => refused.push((index, Some(classify(leg)), code)),
             }
         }
         if !refused.is_empty() {
             for leg in assembled {
-                refused.push((leg.record.leg, Some(leg.record.class), RejectReason::AssemblyFailed));
+                refused.push((leg.leg, Some(leg.class), RejectReason::AssemblyFailed));
             }
             refused.sort_by_key(|(leg, ..)| *leg);
             for (leg, class, code) in refused {
@@ -89,12 +81,15 @@ impl Kernel {
         self.record_and_send(proposal, assembled, effects);
     }
 
-    /// Checks one leg up to, not including, its recording; the first refusal that applies wins.
+    /// Checks one leg up to, not including, its recording; the first refusal that applies wins. Source: AT-041, AT-921,
+    /// AT-928.
     fn assemble(
         &mut self,
         proposal: &GroupProposal,
         leg: &LegProposal,
         index: u16,
+        siblings: &[IntentRecord],
+        effects: &mut Vec<Effect>,
     ) -> Result<IntentRecord, RejectReason> {
         let class = classify(leg);
         if let Some(code) = self.forbidden(class) {
@@ -102,39 +97,35 @@ impl Kernel {
         }
         if label(&proposal.strategy_id, &proposal.group_id, index, IntentHash(0)).is_err() {
             let stamp = self.core.stamp;
-            self.monitors.raise(Cause::Label, stamp);
+            self.monitors.renew(Cause::Label, stamp);
             self.ask_run();
             return Err(RejectReason::LabelTooLong);
         }
         let instrument = self.instrument(leg.instrument).ok_or(RejectReason::InstrumentMetadataMissing)?;
         let (qty, price) = quantise(instrument, leg.side, leg.qty, leg.price)?;
-        let fields = Fields {
-            instrument: &instrument.name,
-            side: leg.side,
-            qty,
-            price,
-            group_id: &proposal.group_id,
-            leg: index,
-        };
-        let intent = intent_hash(&fields);
+        let name = instrument.name.clone();
+        self.check_contracts(leg)?;
+        let (side, group_id) = (leg.side, proposal.group_id.as_str());
+        let intent = intent_hash(&Fields { instrument: &name, side, qty, price, group_id, leg: index });
         let known = self.orders.intents.contains_key(&intent)
             || self.orders.ghosts.contains_key(&intent)
             || self.groups.all.contains_key(&proposal.group_id);
         if known {
             return Err(RejectReason::DuplicateIntent);
         }
-        self.pre_trade(class, leg, proposal)?;
-        if class == IntentClass::Open
-            && let Some(code) = self.missing_limit()
-        {
-            // A limit without default blocks what needs it; its absence is a cause until a boot that has it.
-            let stamp = self.core.stamp;
-            self.monitors.raise(Cause::LimitMissing, stamp);
-            return Err(code);
-        }
-        if class == IntentClass::Open && self.guard_public_trades() {
-            return Err(RejectReason::OpenPermissionLatched);
-        }
+        let candidate = Candidate {
+            class,
+            instrument: leg.instrument,
+            side: leg.side,
+            qty,
+            price,
+            strategy_id: &proposal.strategy_id,
+            structure_fingerprint: proposal.structure_fingerprint,
+            proposed: Some(Proposed { leg, edge: &proposal.edge, siblings }),
+        };
+        // The identity stays that of the proposal wherever inventory moves its limit: proposed again, under whatever
+        // inventory, it is a duplicate.
+        let price = self.pass_gates(&candidate, effects)?;
         Ok(IntentRecord {
             intent,
             group_id: proposal.group_id.clone(),
@@ -151,39 +142,10 @@ impl Kernel {
         })
     }
 
-    /// Returns the refusal of the first gate whose limit has no default and is not configured. Source: AT-043, AT-424.
-    fn missing_limit(&self) -> Option<RejectReason> {
-        let config = self.config();
-        let gates = [
-            (config.expiry_delist_buffer_s.is_none(), RejectReason::InstrumentExpiredOrDelisted),
-            (config.delta_limit.is_none(), RejectReason::InventorySkewDeltaLimitMissing),
-            (config.portfolio_exposure_limit.is_none(), RejectReason::GlobalExposureBudgetExceeded),
-            (config.min_edge_usd.is_none(), RejectReason::NetEdgeInputMissing),
-        ];
-        gates.into_iter().find(|(missing, _)| *missing).map(|(_, code)| code)
-    }
-
-    /// The pre-trade gates that need no pricing model.
-    fn pre_trade(&self, class: IntentClass, leg: &LegProposal, proposal: &GroupProposal) -> Result<(), RejectReason> {
-        if class == IntentClass::Open {
-            let key = (proposal.strategy_id.clone(), proposal.structure_fingerprint);
-            if self.groups.blacklist.contains_key(&key) {
-                return Err(RejectReason::ChurnBreakerActive);
-            }
-        }
-        if self.usable_book(leg.instrument).is_none() {
-            return Err(RejectReason::LiquidityGateNoL2);
-        }
-        let headroom = self.monitors.margin.value.is_some_and(|used| used.0 < self.config().mm_util_reject_opens);
-        if class == IntentClass::Open && !headroom {
-            return Err(RejectReason::MarginHeadroomRejectOpens);
-        }
-        Ok(())
-    }
-
-    /// Records the group, then each leg, and sends each; a leg is judged again in the moment of its sending.
-    fn record_and_send(&mut self, proposal: &GroupProposal, legs: Vec<Assembled>, effects: &mut Vec<Effect>) {
-        let opens = legs.iter().any(|leg| leg.record.class == IntentClass::Open);
+    /// Records the group, then each leg, and sends each; a leg is judged again in the moment of its sending. Without the
+    /// group's record no leg that opens goes. Source: AT-931, AT-939.
+    fn record_and_send(&mut self, proposal: &GroupProposal, legs: Vec<IntentRecord>, effects: &mut Vec<Effect>) {
+        let opens = legs.iter().any(|leg| leg.class == IntentClass::Open);
         let count = u16::try_from(legs.len()).unwrap_or(u16::MAX);
         let record = LedgerRecord::Group {
             group_id: proposal.group_id.clone(),
@@ -195,23 +157,18 @@ impl Kernel {
         let recorded = self.enqueue(record, effects) || planted::broken(Rule::RecordBeforeDispatch);
         if !recorded && opens {
             for leg in legs {
-                let (index, class) = (leg.record.leg, leg.record.class);
+                let (index, class) = (leg.leg, leg.class);
                 let code = RejectReason::RecordedBeforeDispatchFailed;
                 self.refuse(&proposal.group_id, index, Some(class), code, effects);
             }
             return;
         }
-        let group = Group::new(
-            proposal.strategy_id.clone(),
-            proposal.structure_fingerprint,
-            proposal.net_edge_usd_cents,
-            count,
-        );
+        let group = Group::new(proposal.strategy_id.clone(), proposal.structure_fingerprint, proposal.edge, count);
         self.groups.all.insert(proposal.group_id.clone(), group);
         self.groups.open.insert(proposal.group_id.clone());
         for leg in legs {
-            let (index, class) = (leg.record.leg, leg.record.class);
-            if let Err(code) = self.send(leg.record, effects) {
+            let (index, class) = (leg.leg, leg.class);
+            if let Err(code) = self.send(leg, effects) {
                 self.refuse(&proposal.group_id, index, Some(class), code, effects);
             }
         }
@@ -251,9 +208,11 @@ impl Kernel {
         Ok(())
     }
 
-    /// Hands a recorded intent to the venue and marks it sent.
+    /// Hands a recorded intent to the venue, at its limit, and marks it sent. Nothing is sent again for what an immediate order
+    /// left unfilled; only containment follows up, and only a failed group. Source: AT-223.
     fn place(&mut self, intent: IntentHash, effects: &mut Vec<Effect>) {
         let route = self.route();
+        self.spend();
         let Some(order) = self.orders.intents.get(&intent) else {
             return;
         };
@@ -273,7 +232,7 @@ impl Kernel {
         self.transition(intent, TlsmState::Sent, effects);
     }
 
-    /// Refuses a leg.
+    /// Refuses a leg, with the one code that tells why. Source: AT-930.
     pub(crate) fn refuse(
         &mut self,
         group_id: &str,
@@ -285,48 +244,120 @@ impl Kernel {
         effects.push(Effect::Refuse(Refusal { group_id: group_id.to_owned(), leg, class, code }));
     }
 
-    /// Takes a proposed cancel: a cancel-only intent passes unless under Kill with nothing left to cancel.
+    /// Takes a proposed cancel: a cancel-only intent passes unless under Kill with nothing left to cancel. While risk is
+    /// guarded a protective order, reduce-only or containment's own, is kept: dropping it raises risk. Source: AT-119,
+    /// AT-401, AT-010.
     pub(crate) fn propose_cancel(&mut self, intent: IntentHash, effects: &mut Vec<Effect>) {
         if self.core.resolution.mode == TradingMode::Kill && self.is_flat() {
             self.refuse("", 0, None, RejectReason::TradingModeForbids, effects);
             return;
         }
-        let protective = self.orders.intents.get(&intent).is_some_and(|order| order.record.reduce_only);
-        if protective && self.guards_risk() {
-            // Dropping a protective order raises risk. Source: AT-119, AT-401.
+        let protective = |record: &IntentRecord| record.reduce_only || record.class.is_containment();
+        if self.guards_risk() && self.orders.intents.get(&intent).is_some_and(|order| protective(&order.record)) {
             self.refuse_order(intent, RejectReason::RiskIncreasingCancelReplaceForbidden, effects);
             return;
         }
         self.ask_cancel(intent, CancelReason::Strategy, effects);
     }
 
-    /// Takes a proposed replacement: judged as the new order it brings. Source: kernel contract section 1; AT-120, AT-402.
+    /// Takes a proposed replacement of an open order: the cancel goes now, the new order once the old one has ended.
+    /// While risk is guarded one that would add risk is refused. Source: kernel contract section 1; AT-119, AT-120,
+    /// AT-401, AT-402.
     pub(crate) fn propose_replace(
         &mut self,
         intent: IntentHash,
         replacement: &GroupProposal,
         effects: &mut Vec<Effect>,
     ) {
-        let Some(order) = self.orders.intents.get(&intent) else {
+        let waits = self.orders.replacements.contains_key(&intent);
+        let open = |order: &&Order| !order.state.is_terminal() && order.sent.is_some();
+        let Some(order) = self.orders.intents.get(&intent).filter(open).filter(|_| !waits) else {
             self.refuse(&replacement.group_id, 0, None, RejectReason::DuplicateIntent, effects);
             return;
         };
-        let open_qty = order.record.qty.minus(order.filled);
-        let riskier = replacement.legs.iter().any(|leg| {
-            let unprotected = order.record.reduce_only && classify(leg) == IntentClass::Open;
-            let larger = classify(leg) == IntentClass::Open && (leg.qty > open_qty || leg.side != order.record.side);
-            unprotected || larger || leg.instrument != order.record.instrument
-        });
-        if riskier && self.guards_risk() {
+        if self.guards_risk() && self.adds_risk(order, replacement) {
             self.refuse_order(intent, RejectReason::RiskIncreasingCancelReplaceForbidden, effects);
             return;
         }
-        self.ask_cancel(intent, CancelReason::Strategy, effects);
-        self.propose_group(replacement, effects);
+        self.replace_once_ended(intent, replacement.clone(), CancelReason::Strategy, effects);
+    }
+
+    /// Asks to cancel an order and keeps what goes out once it has ended.
+    pub(crate) fn replace_once_ended(
+        &mut self,
+        intent: IntentHash,
+        proposal: GroupProposal,
+        why: CancelReason,
+        effects: &mut Vec<Effect>,
+    ) {
+        let filled = self.orders.intents.get(&intent).map(|order| order.filled).unwrap_or_default();
+        self.orders.replacements.insert(intent, Replacement { proposal, filled, why });
+        self.ask_cancel(intent, why, effects);
+    }
+
+    /// True where a replacement would drop protection, or leave more or other exposure in an instrument than the order it
+    /// replaces would. What each order leaves is the position once it has filled; a reduce-only one ends at zero at most.
+    /// Source: AT-119, AT-120, AT-401.
+    fn adds_risk(&self, order: &Order, replacement: &GroupProposal) -> bool {
+        let old = &order.record;
+        let guarded = old.reduce_only || old.class.is_containment();
+        if guarded && replacement.legs.iter().any(|leg| classify(leg) == IntentClass::Open) {
+            return true;
+        }
+        let open_qty = old.qty.minus(order.filled);
+        let instruments = replacement.legs.iter().map(|leg| leg.instrument).chain([old.instrument]);
+        instruments.into_iter().any(|instrument| {
+            let position = self.orders.positions.get(instrument.index()).copied().unwrap_or_default();
+            let before = match old.instrument == instrument {
+                true => left_by(position, old.side, open_qty, old.reduce_only),
+                false => position,
+            };
+            let legs = replacement.legs.iter().filter(|leg| leg.instrument == instrument);
+            let after = legs.fold(position, |left, leg| left_by(left, leg.side, leg.qty, reduces(classify(leg))));
+            is_riskier(position, before, after)
+        })
+    }
+
+    /// Sends the replacements whose old order has ended, through every gate of this moment; a cancel without answer is
+    /// asked for again. One that may add risk is dropped where the old order filled further while its cancel was on its
+    /// way: both together would be more than either. A swept order is replaced by what is left of it.
+    /// Source: kernel contract sections 1 and 8; AT-120, AT-402.
+    pub(crate) fn release_replacements(&mut self, effects: &mut Vec<Effect>) {
+        let waiting: Vec<(IntentHash, CancelReason)> =
+            self.orders.replacements.iter().map(|(intent, replacement)| (*intent, replacement.why)).collect();
+        for (intent, why) in waiting {
+            if self.orders.intents.get(&intent).is_some_and(|order| !order.state.is_terminal()) {
+                self.ask_cancel(intent, why, effects);
+                continue;
+            }
+            let Some(Replacement { mut proposal, filled, why }) = self.orders.replacements.remove(&intent) else {
+                continue;
+            };
+            let Some(order) = self.orders.intents.get(&intent) else {
+                continue;
+            };
+            let left = order.record.qty.minus(order.filled);
+            let raced = order.filled > filled && proposal.legs.iter().any(|leg| classify(leg) == IntentClass::Open);
+            if why == CancelReason::Stale {
+                for leg in &mut proposal.legs {
+                    leg.qty = left;
+                }
+                if left.0 > 0 {
+                    let of = order.record.label.clone();
+                    effects.push(Effect::Note(Note::Corrected { action: CorrectiveAction::ReplaceIoc, of }));
+                    self.propose_group(&proposal, effects);
+                }
+            } else if raced {
+                let code = RejectReason::RiskIncreasingCancelReplaceForbidden;
+                self.refuse(&proposal.group_id, 0, Some(IntentClass::Open), code, effects);
+            } else {
+                self.propose_group(&proposal, effects);
+            }
+        }
     }
 
     /// True while cancel/replace that raises risk is refused: not Active, latch set, or risk not Healthy.
-    fn guards_risk(&self) -> bool {
+    pub(crate) fn guards_risk(&self) -> bool {
         self.core.resolution.mode != TradingMode::Active
             || self.latch.is_set()
             || self.risk_state() != crate::registry::RiskState::Healthy
@@ -347,11 +378,12 @@ impl Kernel {
         let now = self.now();
         let timeout = self.config().rest_timeout_ms;
         let route = self.route();
+        let gone = self.orders.intents.get(&intent).is_some_and(|order| self.is_gone(order.record.instrument));
         let Some(order) = self.orders.intents.get_mut(&intent) else {
             return;
         };
         let waits = order.cancel_asked_at.is_some_and(|at| now.since(at) < timeout);
-        if waits || order.state.is_terminal() || order.sent.is_none() {
+        if waits || gone || order.state.is_terminal() || order.sent.is_none() {
             return;
         }
         order.cancel_asked_at = Some(now);
@@ -361,9 +393,12 @@ impl Kernel {
             why,
             route,
         }));
+        self.spend();
     }
 
-    /// Cancels outstanding orders without `reduce_only` while the mode is not Active; a batch a tick. Source: AT-1065.
+    /// Cancels outstanding orders without `reduce_only` while the mode is not Active, `cancel_open_batch_max` a tick. No
+    /// time passes within an event, so the count alone bounds a batch and `cancel_open_budget_ms` is never used up.
+    /// Source: AT-203, AT-237, AT-1065.
     pub(crate) fn cancel_opens(&mut self, effects: &mut Vec<Effect>) {
         if self.core.resolution.mode == TradingMode::Active {
             return;
@@ -408,7 +443,7 @@ impl Kernel {
             }
             let failed = self.groups.all.get(&order.record.group_id).is_none_or(|group| group.failure.is_some());
             let (class, group_id, leg) = (order.record.class, order.record.group_id.clone(), order.record.leg);
-            let refusal = self.forbidden(class).or_else(|| self.no_book(intent));
+            let refusal = self.forbidden(class).or_else(|| self.refused_by_gates(intent, effects));
             match refusal {
                 None if !class.is_containment() && !failed => {
                     if let Some(group) = self.groups.all.get_mut(&group_id)
@@ -427,9 +462,26 @@ impl Kernel {
         }
     }
 
-    fn no_book(&self, intent: IntentHash) -> Option<RejectReason> {
-        let order = self.orders.intents.get(&intent)?;
-        self.usable_book(order.record.instrument).is_none().then_some(RejectReason::LiquidityGateNoL2)
+    /// Takes a recorded intent through the gates of this moment, except for what only its proposal said: duplicates, order
+    /// type and edge were judged when it was recorded. Containment's own orders pass. Source: kernel contract section 6.
+    fn refused_by_gates(&mut self, intent: IntentHash, effects: &mut Vec<Effect>) -> Option<RejectReason> {
+        let record = self.orders.intents.get(&intent)?.record.clone();
+        let group = self.groups.all.get(&record.group_id)?;
+        let (strategy_id, structure_fingerprint) = (group.strategy_id.clone(), group.structure_fingerprint);
+        if record.class.is_containment() {
+            return None;
+        }
+        let candidate = Candidate {
+            class: record.class,
+            instrument: record.instrument,
+            side: record.side,
+            qty: record.qty,
+            price: record.price,
+            strategy_id: &strategy_id,
+            structure_fingerprint,
+            proposed: None,
+        };
+        self.pass_gates(&candidate, effects).err()
     }
 
     /// The planted breakage: sends everything the ledger of the last boot shows sent a second time.
@@ -484,4 +536,28 @@ impl Kernel {
             at: self.now(),
         })
     }
+}
+
+/// Returns the position that an order leaves once it has filled; a reduce-only one takes from it at most.
+fn left_by(position: Qty, side: Side, qty: Qty, reduce_only: bool) -> Qty {
+    let after = position.plus(Qty(side.sign(qty.0)));
+    if !reduce_only {
+        after
+    } else if after.abs() > position.abs() {
+        // It would add: the venue lets nothing of it trade, or, past zero, only up to zero.
+        if side.sign(1) == position.0.signum().saturating_neg() { Qty::ZERO } else { position }
+    } else if after.0.signum() == position.0.signum() {
+        after
+    } else {
+        Qty::ZERO
+    }
+}
+
+/// True where `after` is more exposure than `before`, or lies further in the direction of the position; without a
+/// position, where it is not between zero and `before`.
+fn is_riskier(position: Qty, before: Qty, after: Qty) -> bool {
+    let direction = if position.is_zero() { before.0.signum() } else { position.0.signum() };
+    let further = after.minus(before).0.signum() == direction && direction != 0;
+    let turned = position.is_zero() && after.0.signum() == before.0.signum().saturating_neg() && !after.is_zero();
+    after.abs() > before.abs() || further || turned
 }

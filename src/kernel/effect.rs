@@ -173,6 +173,13 @@ pub enum Note {
     RunSucceeded,
     /// A run of reconciliation failed.
     RunFailed(RunFailure),
+    /// Something that reconciling, sweeping or containing found is being put right. Source: AT-122, AT-124.
+    Corrected {
+        /// How, from the closed list.
+        action: CorrectiveAction,
+        /// The label of the order or the id of the group that it concerns.
+        of: String,
+    },
     /// A ghost order is being cancelled. Source: AT-122.
     GhostOrderCanceled(OrderId),
     /// The churn breaker tripped. Source: AT-221.
@@ -185,6 +192,47 @@ pub enum Note {
     RoundsExhausted(String),
     /// A frame was rejected.
     FrameRejected(Option<InstrumentId>),
+    /// The book is too thin for an OPEN. Source: AT-222.
+    LiquidityGateReject {
+        /// Which instrument.
+        instrument: InstrumentId,
+        /// Average price over the amount, weighted, rounded towards the worse.
+        wap: Price,
+        /// Its distance from the best price in basis points, rounded up.
+        slippage_bps: i64,
+    },
+    /// The venue says that an instrument is gone for good. Source: AT-949.
+    ExpiredOrDelisted(InstrumentId),
+}
+
+/// The closed list of corrective actions. Source: kernel contract section 3; AT-122, AT-124.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum CorrectiveAction {
+    /// A ghost order, or one that is too old, is cancelled.
+    CancelStaleOrder,
+    /// What is left of an order that was too old is proposed again, immediate-or-cancel.
+    ReplaceIoc,
+    /// A failed group with a fill is closed.
+    EmergencyFlattenGroup,
+    /// What closes left is neutralised on the perpetual.
+    ReduceOnlyDeltaHedge,
+}
+
+impl CorrectiveAction {
+    /// Every action there is.
+    pub const ALL: [Self; 4] =
+        [Self::CancelStaleOrder, Self::ReplaceIoc, Self::EmergencyFlattenGroup, Self::ReduceOnlyDeltaHedge];
+
+    /// Returns the contract's name of the action.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::CancelStaleOrder => "CancelStaleOrder",
+            Self::ReplaceIoc => "ReplaceIOC",
+            Self::EmergencyFlattenGroup => "EmergencyFlattenGroup",
+            Self::ReduceOnlyDeltaHedge => "ReduceOnlyDeltaHedge",
+        }
+    }
 }
 
 /// Why a run of reconciliation failed.

@@ -50,7 +50,7 @@ pub enum Event {
         /// Absolute drift in milliseconds.
         drift_ms: Option<i64>,
     },
-    /// An override producer outside the kernel reported its signal.
+    /// An override producer outside the kernel reported its signal, which stands beside the kernel's own until its next.
     OverrideSampled {
         /// Who reports.
         producer: Producer,
@@ -59,6 +59,13 @@ pub enum Event {
     },
     /// The venue's announcements were read: the maintenance window, or none (also: withdrawn).
     MaintenanceAnnounced(Option<MaintenanceWindow>),
+    /// The venue's announcements were asked for, and no answer came or none that is valid.
+    AnnouncementsUnavailable,
+    /// The volatility index was read; `None` where that failed.
+    VolatilityIndexRead {
+        /// Annualised volatility as a ratio: 0.55 is 550_000.
+        value: Option<Ppm>,
+    },
     /// An account-limits request ended.
     LimitsFetched {
         /// True where it succeeded.
@@ -80,6 +87,13 @@ pub enum Event {
     },
     /// The metadata of an instrument was fetched again.
     InstrumentRefreshed(InstrumentId),
+    /// The metadata of an instrument was fetched, and this is the record. Source: AT-333.
+    InstrumentFetched {
+        /// Which instrument.
+        instrument: InstrumentId,
+        /// What the venue says of it.
+        metadata: Metadata,
+    },
     /// The rate limiter's bucket was sampled.
     LimiterSampled {
         /// Credits left; 0 or less is pressure.
@@ -141,6 +155,13 @@ pub enum Event {
         /// The venue's error code.
         code: i32,
     },
+    /// The venue refused to cancel an order of ours.
+    CancelRefused {
+        /// The label it was sent with.
+        label: String,
+        /// Why.
+        cause: CancelRefusal,
+    },
     /// Trades of ours arrived on the private socket.
     OwnTraded(Vec<OwnTrade>),
     /// A REST request was answered.
@@ -193,6 +214,18 @@ pub enum Event {
     },
 }
 
+impl Event {
+    /// Returns the instrument whose book or ticker the event changes.
+    pub(crate) const fn market_instrument(&self) -> Option<InstrumentId> {
+        match self {
+            Self::BookSnapshot(snapshot) => Some(snapshot.instrument),
+            Self::BookChanged(change) => Some(change.instrument),
+            Self::TickerReceived(ticker) => Some(ticker.instrument),
+            _ => None,
+        }
+    }
+}
+
 /// What a process knows when it starts. Source: kernel contract section 2, boot event; a missing field is a missing input.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Boot {
@@ -224,7 +257,8 @@ pub struct Boot {
     pub fee_cached_at: Option<TimeMs>,
     /// Clock drift in milliseconds.
     pub drift_ms: Option<i64>,
-    /// The override producers' signals, one a producer in the order of [`Producer::ALL`]; `None` was never read.
+    /// What each override producer asks for by its reading at the boot, in the order of [`Producer::ALL`]; it ages from
+    /// there. `None` was not read.
     pub overrides: Vec<Option<Override>>,
     /// The venue's announced maintenance.
     pub maintenance: Option<MaintenanceWindow>,
@@ -282,7 +316,7 @@ pub struct Certificate {
 /// Who may force a milder mode away. Source: kernel contract section 2, override.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Producer {
-    /// Spread, depth and volatility of the reference instrument.
+    /// Spread and depth of the reference instrument, and the volatility index.
     Cortex,
     /// Announcements.
     ExchangeHealth,
@@ -291,7 +325,7 @@ pub enum Producer {
 }
 
 impl Producer {
-    /// All producers whose signal enters as a sample, in the order of [`Boot::overrides`].
+    /// All producers, in the order of [`Boot::overrides`].
     pub const ALL: [Self; 3] = [Self::Cortex, Self::ExchangeHealth, Self::Basis];
 
     /// Returns the place in tables that have one entry a producer.
@@ -400,6 +434,49 @@ pub struct Instrument {
     pub subscribed: bool,
     /// When this record was fetched.
     pub fetched_at: TimeMs,
+}
+
+/// What a venue's record of an instrument says that may change while a process runs. `None` is missing metadata.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Metadata {
+    /// Smallest price step.
+    pub tick_size: Option<Price>,
+    /// Smallest amount step.
+    pub amount_step: Option<Qty>,
+    /// Smallest amount of an order.
+    pub min_amount: Option<Qty>,
+    /// Amount of one contract.
+    pub contract_multiplier: Option<Qty>,
+    /// When trading ends; `None` for an instrument that does not expire.
+    pub expires_at: Option<TimeMs>,
+}
+
+/// Why the venue did not cancel an order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum CancelRefusal {
+    /// `invalid_instrument`: the venue does not list the instrument.
+    InvalidInstrument,
+    /// `not_found`: the instrument, or the order's book, is not there.
+    NotFound,
+    /// `orderbook_closed`: its book is closed.
+    OrderbookClosed,
+    /// `instrument_not_open`: it does not trade.
+    InstrumentNotOpen,
+    /// The order has ended already: the ordinary answer to a cancel that came late.
+    AlreadyGone,
+    /// Anything else; the order may still be open.
+    Other,
+}
+
+impl CancelRefusal {
+    /// True where the answer says that the instrument is gone, provided that its expiry has passed. Source: AT-949.
+    #[must_use]
+    pub const fn is_terminal(self) -> bool {
+        match self {
+            Self::InvalidInstrument | Self::NotFound | Self::OrderbookClosed | Self::InstrumentNotOpen => true,
+            Self::AlreadyGone | Self::Other => false,
+        }
+    }
 }
 
 /// A price level.
@@ -619,6 +696,20 @@ pub enum TimeInForce {
     GoodTilCancelled,
 }
 
+/// What kind of order a leg asks for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum OrderType {
+    /// At its limit or better; the only type that is ever sent.
+    #[default]
+    Limit,
+    /// At any price.
+    Market,
+    /// At any price once a trigger is reached.
+    StopMarket,
+    /// At its limit once a trigger is reached.
+    StopLimit,
+}
+
 /// One leg of a proposed group; raw values, not yet quantised.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LegProposal {
@@ -636,6 +727,33 @@ pub struct LegProposal {
     pub price: Price,
     /// How long it lives.
     pub time_in_force: TimeInForce,
+    /// What kind of order it is.
+    pub order_type: OrderType,
+    /// True where the order is linked to another one.
+    pub linked: bool,
+    /// True where the order must not take liquidity.
+    pub post_only: bool,
+    /// The amount in contracts, in 1e-9, where the strategy states it as well.
+    pub contracts: Option<Qty>,
+}
+
+/// What the net edge of a group is made of, in USD cents; a missing one fails closed. Source: AT-932.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EdgeInputs {
+    /// Edge before costs.
+    pub gross_usd_cents: Option<i64>,
+    /// Fees at the plain rate; a rebate is negative.
+    pub fee_usd_cents: Option<i64>,
+    /// Slippage that the strategy expects; never negative.
+    pub slippage_usd_cents: Option<i64>,
+}
+
+impl EdgeInputs {
+    /// Returns the inputs of an edge that is net already.
+    #[must_use]
+    pub const fn net(net_edge_usd_cents: Option<i64>) -> Self {
+        Self { gross_usd_cents: net_edge_usd_cents, fee_usd_cents: Some(0), slippage_usd_cents: Some(0) }
+    }
 }
 
 /// A proposed group.
@@ -647,8 +765,8 @@ pub struct GroupProposal {
     pub group_id: String,
     /// Fingerprint of the structure, for the churn breaker.
     pub structure_fingerprint: u64,
-    /// Net edge in USD cents that the strategy computed; `None` fails closed where it is needed.
-    pub net_edge_usd_cents: Option<i64>,
+    /// What the strategy's net edge is made of.
+    pub edge: EdgeInputs,
     /// The legs, leg index in order.
     pub legs: Vec<LegProposal>,
 }

@@ -29,7 +29,8 @@ impl Book {
             .fold(Qty::ZERO, |sum, (_, qty)| sum.plus(qty))
     }
 
-    fn levels_against(&self, side: Side) -> impl Iterator<Item = (Price, Qty)> + '_ {
+    /// Returns the levels that an order of `side` would trade with, best first.
+    pub(crate) fn levels_against(&self, side: Side) -> impl Iterator<Item = (Price, Qty)> + '_ {
         match side {
             Side::Buy => &self.asks,
             Side::Sell => &self.bids,
@@ -71,6 +72,14 @@ impl TradeFeed {
         self.recent.push_back((now, id));
         true
     }
+
+    /// Counts an amount towards what the market traded within the window.
+    fn count(&mut self, qty: Qty, now: TimeMs, window_ms: i64) {
+        while self.volume.front().is_some_and(|(at, _)| now.since(*at) > window_ms) {
+            self.volume.pop_front();
+        }
+        self.volume.push_back((now, qty));
+    }
 }
 
 impl Kernel {
@@ -80,7 +89,7 @@ impl Kernel {
         self.now().since(self.feeds.last_payload_at.unwrap_or(self.core.booted.at))
     }
 
-    /// Trips on silence and keeps the watches that clearing conditions read.
+    /// Trips on silence and keeps the watches that clearing conditions read. Source: AT-946, AT-947, AT-948.
     pub(crate) fn advance_feeds(&mut self, effects: &mut Vec<Effect>) {
         self.follow_lag();
         let lag = self.market_data_lag_ms();
@@ -94,7 +103,6 @@ impl Kernel {
             self.connect_public(effects);
         }
         self.repeat_resubscriptions(effects);
-        self.repeat_pulls(effects);
     }
 
     /// Keeps since when the lag has been within what the staleness code clears at.
@@ -117,24 +125,6 @@ impl Kernel {
             {
                 book.continuity = Continuity::Awaiting(now);
                 effects.push(Effect::ResubscribeBook(instrument_id(index)));
-            }
-        }
-    }
-
-    /// A pull that failed is repeated for as long as its hole is open.
-    fn repeat_pulls(&mut self, effects: &mut Vec<Effect>) {
-        let lost: Vec<InstrumentId> = self
-            .feeds
-            .trades
-            .iter()
-            .enumerate()
-            .filter(|(_, feed)| feed.hole.is_some_and(|hole| !self.session.pending.contains_key(&hole.pull)))
-            .map(|(index, _)| instrument_id(index))
-            .collect();
-        for instrument in lost {
-            let pull = self.ask(RestQuery::RecentTrades(instrument), Purpose::Trades(instrument), effects);
-            if let Some(hole) = self.feeds.trades.get_mut(instrument.index()).and_then(|feed| feed.hole.as_mut()) {
-                hole.pull = pull;
             }
         }
     }
@@ -183,6 +173,7 @@ impl Kernel {
             book.install(snapshot, now);
         }
         if rebuilt {
+            book.pull_wanted = false;
             let was_gap = matches!(book.continuity, Continuity::Awaiting(_));
             book.continuity = Continuity::Live;
             if was_gap {
@@ -211,21 +202,24 @@ impl Kernel {
         }
     }
 
-    /// Latches, resubscribes and asks for a book over REST.
+    /// Latches, resubscribes and wants a book over REST. Source: AT-271, AT-408.
     fn book_gap(&mut self, instrument: InstrumentId, effects: &mut Vec<Effect>) {
         let now = self.now();
         self.feeds.last_book_gap_at = Some(now);
         if let Some(book) = self.feeds.books.get_mut(instrument.index()) {
             book.continuity = Continuity::Awaiting(now);
+            book.pull_wanted = true;
         }
         effects.push(Effect::Note(Note::Gap(instrument)));
         effects.push(Effect::ResubscribeBook(instrument));
-        self.pull_book(instrument, effects);
         self.set_latch(OpenPermissionReason::WsBookGapReconcileRequired);
     }
 
     /// Asks for a book over REST unless one is on its way.
     pub(crate) fn pull_book(&mut self, instrument: InstrumentId, effects: &mut Vec<Effect>) {
+        if let Some(book) = self.feeds.books.get_mut(instrument.index()) {
+            book.pull_wanted = false;
+        }
         let waits = self
             .feeds
             .books
@@ -253,6 +247,7 @@ impl Kernel {
         self.feeds.public_trades_at = Some(now);
         self.feeds.trades_guard = false;
         let lookback = seconds(self.config().reconcile_trade_lookback_sec);
+        let window = seconds(self.config().feedback_loop_window_s);
         let mut gap = None;
         let Some(feed) = self.feeds.trades.get_mut(instrument.index()) else {
             return;
@@ -265,6 +260,7 @@ impl Kernel {
                 continue;
             }
             self.feeds.trades_processed = self.feeds.trades_processed.saturating_add(1);
+            feed.count(trade.qty, now, window);
             if let Some(hole) = &mut feed.hole {
                 hole.newest_seq = hole.newest_seq.max(trade.trade_seq);
                 continue;
@@ -283,11 +279,11 @@ impl Kernel {
         }
     }
 
+    /// Latches and wants the recent trades over REST. Source: AT-202, AT-272.
     fn trades_gap(&mut self, instrument: InstrumentId, newest_seq: u64, effects: &mut Vec<Effect>) {
         effects.push(Effect::Note(Note::Gap(instrument)));
-        let pull = self.ask(RestQuery::RecentTrades(instrument), Purpose::Trades(instrument), effects);
         if let Some(feed) = self.feeds.trades.get_mut(instrument.index()) {
-            feed.hole = Some(Hole { pull, newest_seq });
+            feed.hole = Some(Hole { pull: None, newest_seq });
         }
         self.set_latch(OpenPermissionReason::WsTradesGapReconcileRequired);
     }
@@ -299,7 +295,7 @@ impl Kernel {
         let Some(feed) = self.feeds.trades.get_mut(instrument.index()) else {
             return;
         };
-        let Some(hole) = feed.hole.filter(|hole| hole.pull == request) else {
+        let Some(hole) = feed.hole.filter(|hole| hole.pull == Some(request)) else {
             return;
         };
         let mut newest = hole.newest_seq;
@@ -335,6 +331,7 @@ impl Kernel {
         if let Some(slot) = self.feeds.tickers.get_mut(ticker.instrument.index()) {
             *slot = Some((*ticker, now));
         }
+        self.ticker_read(ticker.instrument);
     }
 
     /// Counts a frame that can't be used; on a subscribed market-data channel it is a gap.
@@ -449,9 +446,12 @@ impl Kernel {
         })
     }
 
-    /// Returns the nano-coins of an instrument's position, signed.
+    /// Returns the nano-coins of an instrument's position, signed; none in an instrument that is gone for good.
     #[must_use]
     pub fn position_coins(&self, instrument: InstrumentId) -> i64 {
+        if self.is_gone(instrument) {
+            return 0;
+        }
         let qty = self.orders.positions.get(instrument.index()).copied().unwrap_or_default();
         let price = match self.instrument(instrument).map(|of| of.kind) {
             Some(InstrumentKind::Option) => Some(Price(NANO)),

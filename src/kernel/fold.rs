@@ -10,7 +10,7 @@ use crate::{
     registry::{ModeReason, OpenPermissionReason, TradingMode},
     resolver::resolve,
     state::{Cause, Kernel, Purpose},
-    units::{Seq, Stamp, TimeMs},
+    units::{InstrumentId, Seq, Stamp, TimeMs},
 };
 
 /// Version of the kernel's behaviour as traces record it; steps when the meaning of a behaviour record changes.
@@ -40,7 +40,9 @@ impl Kernel {
             _ => {
                 self.core.stamp = stamp;
                 if self.is_calm_for(event) {
-                    if self.changes_feeds_alone(effects, |kernel, effects| kernel.take(event, effects)) {
+                    if self.changes_feeds_alone(event.market_instrument(), effects, |kernel, effects| {
+                        kernel.take(event, effects)
+                    }) {
                         return;
                     }
                 } else {
@@ -74,23 +76,29 @@ impl Kernel {
             self.core.stamp = before;
             return false;
         }
-        if !self.changes_feeds_alone(effects, |kernel, effects| kernel.book_changed(change, effects)) {
+        let instrument = Some(change.instrument());
+        if !self.changes_feeds_alone(instrument, effects, |kernel, effects| kernel.book_changed(change, effects)) {
             self.settle(effects);
             self.conclude(mode_before, effects);
         }
         true
     }
 
-    /// Takes market data while nothing is due; true where that has changed their feed and nothing else.
+    /// Takes market data while nothing is due; true where that has changed their feed and nothing else. `instrument` is the
+    /// one whose book or ticker they concern.
     #[inline]
     fn changes_feeds_alone(
         &mut self,
+        instrument: Option<InstrumentId>,
         effects: &mut Vec<Effect>,
         take: impl FnOnce(&mut Self, &mut Vec<Effect>),
     ) -> bool {
         let (noted, wanted) = (effects.len(), self.session.reconcile.wanted);
         take(self, effects);
-        effects.len() == noted && self.session.reconcile.wanted == wanted && !self.latch.is_set()
+        effects.len() == noted
+            && self.session.reconcile.wanted == wanted
+            && !self.latch.is_set()
+            && !instrument.is_some_and(|instrument| self.breaks_market_limits(instrument))
     }
 
     /// Brings everything that depends on time up to the event's time, before the event can hide what a long gap did.
@@ -119,6 +127,8 @@ impl Kernel {
             | Event::ClockDriftSampled { .. }
             | Event::OverrideSampled { .. }
             | Event::MaintenanceAnnounced(_)
+            | Event::AnnouncementsUnavailable
+            | Event::VolatilityIndexRead { .. }
             | Event::LimitsFetched { .. }
             | Event::OutputQueueSampled { .. }
             | Event::GroupLockSampled { .. }
@@ -129,6 +139,7 @@ impl Kernel {
                     instrument.fetched_at = now;
                 }
             }
+            Event::InstrumentFetched { instrument, metadata } => self.instrument_fetched(*instrument, metadata),
             Event::BookSnapshot(snapshot) => self.book_snapshot(snapshot, effects),
             Event::BookChanged(change) => self.book_changed(change, effects),
             Event::TradesReceived { instrument, trades } => self.trades_received(*instrument, trades, effects),
@@ -147,8 +158,13 @@ impl Kernel {
                 self.heard(crate::event::Socket::Private);
                 self.order_updated(order, effects);
             }
-            Event::OrderRejected { label, .. } => {
+            Event::CancelRefused { label, cause } => {
                 self.heard(crate::event::Socket::Private);
+                self.cancel_refused(label, *cause, effects);
+            }
+            Event::OrderRejected { label, code } => {
+                self.heard(crate::event::Socket::Private);
+                self.order_refused_for(label, *code, effects);
                 self.order_rejected(label, effects);
             }
             Event::OwnTraded(trades) => {
@@ -239,9 +255,10 @@ impl Kernel {
         }
     }
 
-    /// Brings bands, network monitor, groups, causes and mode in line with the event; what it made calm is calm from now on.
+    /// Brings bands, producers, network monitor, groups, causes and mode in line with the event; what it made calm is calm from now on.
     fn settle(&mut self, effects: &mut Vec<Effect>) {
         self.follow_bands();
+        self.follow_producers();
         self.advance_bunker();
         self.advance_groups_after(effects);
         self.resolve();
@@ -270,9 +287,11 @@ impl Kernel {
     /// Sends what may be sent beside proposals, and ends the event.
     fn conclude(&mut self, mode_before: TradingMode, effects: &mut Vec<Effect>) {
         self.resend_unsent(effects);
+        self.release_replacements(effects);
         self.contain(effects);
-        self.start_run_if_wanted(effects);
         self.sweep(effects);
+        self.start_run_if_wanted(effects);
+        self.refresh_feeds(effects);
         self.close(mode_before, effects);
         self.note_calm();
     }

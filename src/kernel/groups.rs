@@ -4,24 +4,19 @@ use alloc::{collections::VecDeque, string::String, vec::Vec};
 
 use crate::{
     config::seconds,
-    effect::{CancelReason, Effect, Note},
-    event::{GroupFailure, GroupState, IntentClass, LedgerRecord, TlsmState},
+    effect::{CancelReason, CorrectiveAction, Effect, Note},
+    event::{EdgeInputs, GroupFailure, GroupState, IntentClass, LedgerRecord, TlsmState},
     state::{Cause, Group, Kernel, Order},
     units::{IntentHash, TimeMs},
 };
 
 impl Group {
     /// Returns a group whose legs are not recorded yet.
-    pub(crate) const fn new(
-        strategy_id: String,
-        structure_fingerprint: u64,
-        net_edge_usd_cents: Option<i64>,
-        legs: u16,
-    ) -> Self {
+    pub(crate) const fn new(strategy_id: String, structure_fingerprint: u64, edge: EdgeInputs, legs: u16) -> Self {
         Self {
             strategy_id,
             structure_fingerprint,
-            net_edge_usd_cents,
+            edge,
             legs,
             intents: Vec::new(),
             state: GroupState::New,
@@ -185,6 +180,8 @@ impl Kernel {
     fn begin_containment(&mut self, id: &str, effects: &mut Vec<Effect>) {
         let stamp = self.core.stamp;
         self.move_group(id, GroupState::Flattening, effects);
+        let action = CorrectiveAction::EmergencyFlattenGroup;
+        effects.push(Effect::Note(Note::Corrected { action, of: id.into() }));
         self.groups.clean_since = None;
         self.monitors.raise(Cause::GroupContainment, stamp);
         self.monitors.emergency = Some(stamp);

@@ -1,8 +1,9 @@
 //! One side of a book: its price levels, best last.
 //!
 //! Most changes concern a price near the best one, and a price whose level goes is likely to come back. So a level that
-//! goes keeps its place with an amount of 0: neither its going nor its return moves any other. Empty places are cleared
-//! away before the ladder would grow beyond a power of two.
+//! goes keeps its place with an amount of 0: neither its going nor its return moves any other. Only behind the best level
+//! no empty place stays, so that the best ones are found at once; there nothing has to move. The others are cleared away
+//! before the ladder would grow beyond a power of two.
 
 use alloc::vec::Vec;
 
@@ -45,6 +46,7 @@ impl Ladder {
             Ok(place) => match self.places.get_mut(place) {
                 Some(slot) => {
                     slot.1 = level.qty;
+                    while self.places.pop_if(|(_, qty)| qty.0 <= 0).is_some() {}
                     return;
                 }
                 None => return,

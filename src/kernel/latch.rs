@@ -27,7 +27,8 @@ impl Latch {
 }
 
 impl Kernel {
-    /// Sets a code, or renews it, and asks for a run of reconciliation.
+    /// Sets a code, or renews it, and asks for a run of reconciliation. Certificate and evidence have no code.
+    /// Source: AT-411.
     pub(crate) fn set_latch(&mut self, code: OpenPermissionReason) {
         self.set_latch_by_run(code);
         self.ask_run();

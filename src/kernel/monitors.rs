@@ -16,7 +16,8 @@ use crate::{
 };
 
 impl Pair {
-    /// Takes a sample; one that is missing or outside 0 to 1 leaves the last good pair.
+    /// Takes a sample, value and time at once; one that is missing or outside 0 to 1 leaves the last good pair.
+    /// Source: AT-349, AT-350, AT-1054.
     pub(crate) fn take(&mut self, sample: Sample) {
         match (sample.value, sample.at) {
             (Some(value), Some(at)) if (0..=PPM).contains(&value.0) => {
@@ -26,7 +27,7 @@ impl Pair {
         }
     }
 
-    /// Returns the value where it is readable and not older than `age_max_ms`.
+    /// Returns the value where it is readable and not older than `age_max_ms`. Source: AT-001, AT-295, AT-296.
     pub(crate) fn fresh(&self, now: TimeMs, age_max_ms: i64) -> Option<Ppm> {
         let at = self.at.filter(|_| self.readable)?;
         self.value.filter(|_| now.since(at) <= age_max_ms)
@@ -42,7 +43,7 @@ impl Dated {
         }
     }
 
-    /// True where the last good time is known and older than `age_max_ms`.
+    /// True where the last good time is known and older than `age_max_ms`. Source: AT-031, AT-315, AT-319.
     pub(crate) fn older_than(&self, now: TimeMs, age_max_ms: i64) -> bool {
         self.at.is_some_and(|at| now.since(at) > age_max_ms)
     }
@@ -153,8 +154,8 @@ impl Kernel {
             Event::FeeModelRead { cached_at } => monitors.fee_model.take(*cached_at),
             Event::ClockDriftSampled { drift_ms } => monitors.drift_ms = *drift_ms,
             Event::OverrideSampled { producer, signal } => {
-                if let Some(slot) = monitors.overrides.get_mut(producer.index()) {
-                    *slot = Some(*signal);
+                if let Some(slot) = monitors.producers.reported.get_mut(producer.index()) {
+                    *slot = *signal;
                 }
             }
             Event::MaintenanceAnnounced(window) => {
@@ -162,7 +163,11 @@ impl Kernel {
                 let ended = monitors.maintenance.map(|old| old.ends_at).filter(|end| now > *end);
                 monitors.maintenance_ended = monitors.maintenance_ended.max(ended);
                 monitors.maintenance = *window;
+                self.announcements_read();
             }
+            // What counts is how long ago the last valid answer came.
+            Event::AnnouncementsUnavailable => {}
+            Event::VolatilityIndexRead { value } => self.volatility_read(*value),
             Event::LimitsFetched { succeeded } => {
                 if *succeeded {
                     monitors.limits_failures.clear();
@@ -198,6 +203,7 @@ impl Kernel {
         self.follow_bands();
     }
 
+    /// Degrades with the last of `limits_fetch_failures_trip_count` failures in the window. Source: AT-106, AT-133.
     fn limits_failed(&mut self, stamp: Stamp) {
         let window = seconds(self.config().limits_fetch_failure_window_s);
         let trips = usize::try_from(self.config().limits_fetch_failures_trip_count).unwrap_or(usize::MAX);
@@ -208,10 +214,11 @@ impl Kernel {
         }
     }
 
-    /// Brings bands, watchdog and bunker up to the present.
+    /// Brings bands, producers, watchdog and bunker up to the present. Source: AT-132, AT-297.
     pub(crate) fn advance_monitors(&mut self) {
         let now = self.now();
         self.follow_bands();
+        self.follow_producers();
         let silence_ms = seconds(self.config().watchdog_reduceonly_s);
         let silent =
             self.monitors.heartbeat.older_than(now, silence_ms) || self.monitors.loop_tick.older_than(now, silence_ms);
@@ -221,6 +228,8 @@ impl Kernel {
         self.advance_bunker();
     }
 
+    /// Moves both bands of mm_util along: in at a threshold, out below the lower one for its hold. Source: AT-207, AT-208,
+    /// AT-228, AT-301, AT-302.
     pub(crate) fn follow_bands(&mut self) {
         let now = self.now();
         let config = self.config();
@@ -237,7 +246,9 @@ impl Kernel {
         self.monitors.margin_kill.follow(value, kill_enter, kill_clear, kill_hold, now);
     }
 
-    /// Evaluates the network: p95 once a second, transport lag and time-outs always.
+    /// Evaluates the network: p95 once a second, transport lag and time-outs always. Any of them past its limit or unknown
+    /// enters bunker mode; unbroken calm of `bunker_exit_stable_s` leaves it. Source: AT-115, AT-205, AT-209, AT-267,
+    /// AT-268, AT-298, AT-345.
     pub(crate) fn advance_bunker(&mut self) {
         let now = self.now();
         let lag = self.transport_lag_ms();
@@ -278,7 +289,9 @@ impl Kernel {
         self.monitors.bunker.push(EndedRequest { at, round_trip_ms, counts });
     }
 
-    /// Brings every cause of the risk state in line with its condition.
+    /// Brings every cause of the risk state in line with its condition; maintenance begins `maintenance_lead_s` before its
+    /// window. Source: kernel contract section 2; AT-042, AT-108, AT-232, AT-245, AT-273, AT-314, AT-924, AT-925; AT-104, AT-279
+    /// for the age of metadata.
     pub(crate) fn update_causes(&mut self) {
         let now = self.now();
         let stamp = self.core.stamp;
@@ -339,7 +352,8 @@ impl Kernel {
             .unwrap_or(RiskState::Healthy)
     }
 
-    /// Returns the certificate's state. No grace, no last-known-good. Source: AT-020, AT-021, AT-294, AT-412.
+    /// Returns the certificate's state. No grace, no last-known-good; nothing but build, configuration and contract version
+    /// is bound. Source: AT-012, AT-020, AT-021, AT-294, AT-410, AT-412, AT-423.
     #[must_use]
     pub fn certificate_state(&self) -> F1CertState {
         let Some(certificate) = &self.monitors.certificate else {
@@ -359,15 +373,12 @@ impl Kernel {
         }
     }
 
-    /// Returns the most severe signal over all producers; one that was never read counts as ForceReduceOnly.
+    /// Returns the most severe signal of all: what the producers ask for and what those outside the kernel reported last.
+    /// Severity decides, never the order. Source: AT-418.
     #[must_use]
     pub fn effective_override(&self) -> Override {
-        self.monitors
-            .overrides
-            .iter()
-            .map(|signal| signal.unwrap_or(Override::ForceReduceOnly))
-            .max()
-            .unwrap_or(Override::ForceReduceOnly)
+        let producers = &self.monitors.producers;
+        producers.signals.iter().chain(&producers.reported).copied().max().unwrap_or(Override::ForceReduceOnly)
     }
 
     /// Returns how many terminations were counted within the window.
@@ -388,7 +399,9 @@ impl Kernel {
         i64::try_from(times.iter().filter(|at| now.since(**at) <= window).count()).unwrap_or(i64::MAX)
     }
 
-    /// Returns every mode reason whose predicate holds now, latched Kill reasons not counted.
+    /// Returns every mode reason whose predicate holds now, latched Kill reasons not counted. What a certificate, an
+    /// evidence chain, a replay or a style of execution beyond these says is no input. Source: AT-033, AT-112, AT-336,
+    /// AT-337, AT-348, AT-413, AT-416, AT-918, AT-991, AT-1055, AT-1066, AT-1067, AT-1068, AT-1069, AT-1070.
     pub(crate) fn predicates(&self) -> ReasonSet {
         let now = self.now();
         let config = self.config();
@@ -550,7 +563,7 @@ impl Kernel {
             session_killed: self.session.killed == Some(true),
             terminations: self.session.terminations.clone(),
             rate_limited: self.session.rate_limited.clone(),
-            override_cooldowns: Vec::new(),
+            override_cooldowns: self.running_cooldowns(),
             bunker: self.monitors.bunker.on,
         }
     }
@@ -564,6 +577,7 @@ impl Kernel {
         // Any event of this boot is later than the trigger; only its time counts for the cooldown.
         self.monitors.emergency = slot.emergency_triggered_at.map(|at| Stamp { seq: self.core.stamp.seq, at });
         self.monitors.bunker.on = slot.bunker;
+        self.load_cooldowns(slot);
         self.session.terminations.clone_from(&slot.terminations);
         self.session.rate_limited.clone_from(&slot.rate_limited);
         if self.session.killed == Some(false) && slot.session_killed {

@@ -4,12 +4,12 @@ use alloc::{vec, vec::Vec};
 
 use crate::{
     config::seconds,
-    effect::{CancelReason, CancelRequest, Effect, Note},
-    event::{LedgerRecord, OwnTrade, TlsmState, VenueOrder, VenueState},
+    effect::{CancelReason, CancelRequest, CorrectiveAction, Effect, Note},
+    event::{IntentRecord, LedgerRecord, OwnTrade, TlsmState, VenueOrder, VenueState},
     identity::parse_label,
     registry::OpenPermissionReason,
     state::{Kernel, Order, RecentFill},
-    units::{InstrumentId, IntentHash, OrderId, Qty, TimeMs},
+    units::{InstrumentId, IntentHash, OrderId, Qty, Side, TimeMs},
 };
 
 /// What a wire label matches in the ledger.
@@ -25,32 +25,63 @@ pub(crate) enum Match {
     Ambiguous,
 }
 
+/// What the venue tells of an order: its label, and whatever else the message carries.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bearer<'a> {
+    label: &'a str,
+    of: Option<(InstrumentId, Side)>,
+    qty: Option<Qty>,
+}
+
+impl<'a> From<&'a VenueOrder> for Bearer<'a> {
+    fn from(order: &'a VenueOrder) -> Self {
+        Self { label: &order.label, of: Some((order.instrument, order.side)), qty: Some(order.qty) }
+    }
+}
+
+impl<'a> From<&'a OwnTrade> for Bearer<'a> {
+    fn from(trade: &'a OwnTrade) -> Self {
+        Self { label: &trade.label, of: Some((trade.instrument, trade.side)), qty: None }
+    }
+}
+
+impl<'a> From<&'a str> for Bearer<'a> {
+    fn from(label: &'a str) -> Self {
+        Self { label, of: None, qty: None }
+    }
+}
+
 impl Kernel {
-    /// Matches a label: by group and leg, then by hash. Source: AT-217.
-    pub(crate) fn match_label(&self, label: &str) -> Match {
-        let Some(parts) = parse_label(label) else {
+    /// Matches what bears a label: by group and leg, then by hash, instrument, side and amount, for as long as more than
+    /// one intent is left. A step that none of them passes decides nothing. Source: AT-217, AT-933.
+    pub(crate) fn match_label<'a>(&self, bearer: impl Into<Bearer<'a>>) -> Match {
+        let bearer = bearer.into();
+        let Some(parts) = parse_label(bearer.label) else {
             return Match::Foreign;
         };
         let Some(group) = self.groups.all.get(parts.group_id) else {
             return Match::Unknown(parts.intent);
         };
-        let candidates: Vec<IntentHash> = group
-            .intents
-            .iter()
-            .filter(|intent| self.orders.intents.get(intent).is_some_and(|order| order.record.leg == parts.leg))
-            .copied()
-            .collect();
-        match candidates.as_slice() {
+        let mut left: Vec<&IntentRecord> =
+            self.orders_of(group).map(|order| &order.record).filter(|record| record.leg == parts.leg).collect();
+        narrow(&mut left, |record| record.intent == parts.intent);
+        if let Some((instrument, side)) = bearer.of {
+            narrow(&mut left, |record| record.instrument == instrument);
+            narrow(&mut left, |record| record.side == side);
+        }
+        if let Some(qty) = bearer.qty {
+            narrow(&mut left, |record| record.qty == qty);
+        }
+        match left.as_slice() {
             [] => Match::Unknown(parts.intent),
-            [one] => Match::One(*one),
-            many if many.iter().filter(|intent| **intent == parts.intent).count() == 1 => Match::One(parts.intent),
+            [one, rest @ ..] if rest.iter().all(|record| record.intent == one.intent) => Match::One(one.intent),
             _ => Match::Ambiguous,
         }
     }
 
     /// Takes the venue's report of an order.
     pub(crate) fn order_updated(&mut self, report: &VenueOrder, effects: &mut Vec<Effect>) {
-        match self.match_label(&report.label) {
+        match self.match_label(report) {
             Match::One(intent) => {
                 if self.is_ghost_of_unsent(intent, report) {
                     self.set_latch(OpenPermissionReason::InventoryMismatchReconcileRequired);
@@ -75,6 +106,8 @@ impl Kernel {
     /// Cancels an open venue order of ours that the ledger has no intent for, and never sends that intent. Source: AT-122.
     pub(crate) fn ghost_order(&mut self, intent: IntentHash, report: &VenueOrder, effects: &mut Vec<Effect>) {
         self.remember_ghost(intent, effects);
+        let (action, of) = (CorrectiveAction::CancelStaleOrder, report.label.clone());
+        effects.push(Effect::Note(Note::Corrected { action, of }));
         effects.push(Effect::Note(Note::GhostOrderCanceled(report.order_id)));
         effects.push(Effect::Cancel(CancelRequest {
             order_id: Some(report.order_id),
@@ -82,9 +115,10 @@ impl Kernel {
             why: CancelReason::Ghost,
             route: self.route(),
         }));
+        self.spend();
     }
 
-    /// Brings an intent in line with the venue's report, in whatever order reports come.
+    /// Brings an intent in line with the venue's report, in whatever order reports come. Source: AT-230, AT-233, AT-940.
     pub(crate) fn order_reported(&mut self, intent: IntentHash, report: &VenueOrder, effects: &mut Vec<Effect>) {
         let Some(order) = self.orders.intents.get_mut(&intent) else {
             return;
@@ -168,9 +202,10 @@ impl Kernel {
         self.enqueue(LedgerRecord::Transition { intent, state, order_id, at: stamp.at }, effects);
     }
 
-    /// Takes an own trade: recorded first, then applied, once. True where it was new.
+    /// Takes an own trade: recorded first, then applied, once, whichever way it came. True where it was new.
+    /// Source: AT-121, AT-234, AT-269, AT-270.
     pub(crate) fn own_trade(&mut self, trade: &OwnTrade, effects: &mut Vec<Effect>) -> bool {
-        let matched = self.match_label(&trade.label);
+        let matched = self.match_label(trade);
         let intent = match matched {
             Match::One(intent) => Some(intent),
             Match::Foreign | Match::Unknown(_) | Match::Ambiguous => None,
@@ -341,5 +376,12 @@ impl Kernel {
             }
         }
         table
+    }
+}
+
+/// Keeps of several intents those that fit, unless none does.
+fn narrow(left: &mut Vec<&IntentRecord>, fits: impl Fn(&IntentRecord) -> bool) {
+    if left.len() > 1 && left.iter().any(|record| fits(record)) {
+        left.retain(|record| fits(record));
     }
 }

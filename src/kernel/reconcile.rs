@@ -24,7 +24,7 @@ impl Kernel {
         self.session.reconcile.wanted = true;
     }
 
-    /// Starts a run where one is asked for and none is going on.
+    /// Starts a run where one is asked for and none is going on, from its beginning. Source: AT-941.
     pub(crate) fn start_run_if_wanted(&mut self, effects: &mut Vec<Effect>) {
         if !self.session.reconcile.wanted || self.session.reconcile.run.is_some() {
             return;
@@ -98,6 +98,7 @@ impl Kernel {
     }
 
     /// Own trades are asked for over the look-back; in the boot's first run back to the ledger's last record.
+    /// Source: AT-306.
     fn lookback_from(&self) -> TimeMs {
         let lookback = self.now().before(seconds(self.config().reconcile_trade_lookback_sec));
         if self.orders.boot_run_ended {
@@ -109,7 +110,7 @@ impl Kernel {
     /// Matches every open order of ours; one without intent is a ghost and is cancelled.
     fn open_orders_answered(&mut self, orders: &[VenueOrder], effects: &mut Vec<Effect>) {
         for order in orders {
-            match self.match_label(&order.label) {
+            match self.match_label(order) {
                 Match::Foreign => {}
                 Match::One(intent) => {
                     if self.is_ghost_of_unsent(intent, order) {
@@ -145,9 +146,8 @@ impl Kernel {
             return;
         };
         let started = run.started;
-        let is_open = |intent: &IntentHash| {
-            run.open_orders.iter().any(|order| self.match_label(&order.label) == Match::One(*intent))
-        };
+        let is_open =
+            |intent: &IntentHash| run.open_orders.iter().any(|order| self.match_label(order) == Match::One(*intent));
         let sent_before = self.orders.live.iter().filter(|intent| {
             self.orders.intents.get(intent).is_some_and(|order| order.sent.is_some_and(|sent| sent.seq < started.seq))
         });
@@ -171,14 +171,14 @@ impl Kernel {
     }
 
     /// Settles the intents in doubt: what the history knows, by it; a sent one known nowhere is Failed; an unsent one known
-    /// nowhere stays unsent and may go out once the latch clears.
+    /// nowhere stays unsent and may go out once the latch clears. Source: AT-123, AT-935.
     fn history_answered(&mut self, orders: &[VenueOrder], effects: &mut Vec<Effect>) {
         let doubtful = match &mut self.session.reconcile.run {
             Some(run) => core::mem::take(&mut run.doubtful),
             None => return,
         };
         for intent in doubtful {
-            let known = orders.iter().find(|order| self.match_label(&order.label) == Match::One(intent));
+            let known = orders.iter().find(|order| self.match_label(*order) == Match::One(intent));
             match known {
                 Some(order) => self.order_reported(intent, order, effects),
                 None => {
@@ -199,6 +199,7 @@ impl Kernel {
             return;
         };
         let (ghost, ambiguous) = (run.ghost, run.ambiguous);
+        self.settle_gone(effects);
         if !self.positions_agree() {
             self.set_latch_by_run(OpenPermissionReason::InventoryMismatchReconcileRequired);
             self.run_failed(RunFailure::PositionMismatch, effects);
@@ -214,6 +215,7 @@ impl Kernel {
     }
 
     /// Compares positions with cumulative fills as of the venue's time, either side of fills in that very millisecond.
+    /// Source: AT-305.
     fn positions_agree(&self) -> bool {
         let Some((venue, at)) = &self.session.reconcile.venue_positions else {
             return false;
@@ -258,8 +260,10 @@ impl Kernel {
             self.session_recovered();
         }
         self.end_emergency(run.started);
-        if self.monitors.cause(Cause::Label).is_some_and(|arose| arose.seq <= run.started.seq) {
-            self.monitors.settle(Cause::Label);
+        for cause in [Cause::Label, Cause::ContractsMismatch] {
+            if self.monitors.cause(cause).is_some_and(|arose| arose.seq <= run.started.seq) {
+                self.monitors.settle(cause);
+            }
         }
         let begun_after = self.monitors.reauthenticated_at.is_none_or(|seq| run.started.seq >= seq);
         for latch in &mut self.monitors.kill_latches {

@@ -126,6 +126,7 @@ impl Resolution {
 }
 
 /// Resolves the mode from the axes. FAILING or CRITICAL is Kill; anything else that is not best is ReduceOnly.
+/// Source: AT-1048, AT-1053.
 #[must_use]
 pub const fn mode_of(axes: Axes) -> TradingMode {
     match axes {
@@ -139,7 +140,8 @@ pub const fn mode_of(axes: Axes) -> TradingMode {
     }
 }
 
-/// Resolves axes, mode and published reasons from the active reasons.
+/// Resolves axes, mode and published reasons from the active reasons: all of the winning tier, none of the other, in
+/// registry order. Source: AT-024, AT-025, AT-026, AT-351, AT-417.
 #[must_use]
 pub fn resolve(active: ReasonSet) -> Resolution {
     let mut axes =
@@ -166,6 +168,8 @@ enum Axis {
     System(SystemIntegrity),
 }
 
+/// Returns the axis that a reason speaks for and how bad it makes it. Source: kernel contract section 2; AT-1050,
+/// AT-1051, AT-1052.
 const fn axis_of(reason: ModeReason) -> Axis {
     match reason {
         ModeReason::KillRiskstateKill | ModeReason::KillMarginMmUtilCritical | ModeReason::KillCortexForceKill => {

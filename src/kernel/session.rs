@@ -97,8 +97,9 @@ impl Kernel {
     /// Subscribes or authenticates on a socket that has just opened.
     pub(crate) fn socket_opened(&mut self, socket: Socket, effects: &mut Vec<Effect>) {
         let now = self.now();
-        *self.socket_mut(socket) =
-            SocketState { open: true, last_frame_at: Some(now), keepalive_at: now, reconnect_at: None };
+        // A connection is no frame: the lag goes on until the first one.
+        let last_frame_at = self.socket_mut(socket).last_frame_at;
+        *self.socket_mut(socket) = SocketState { open: true, last_frame_at, keepalive_at: now, reconnect_at: None };
         match socket {
             Socket::Public => {
                 self.await_snapshots();
@@ -137,7 +138,7 @@ impl Kernel {
         }
     }
 
-    /// Counts a termination once a session and flags the session kill.
+    /// Counts a termination once a session and flags the session kill. Source: AT-240.
     fn terminated(&mut self) {
         if !self.session.termination_counted {
             self.session.termination_counted = true;
@@ -152,7 +153,7 @@ impl Kernel {
         self.session.terminations.push(now);
     }
 
-    /// Latches and degrades; what a termination and a bare disconnect have in common.
+    /// Latches and degrades; what a termination and a bare disconnect have in common. Source: AT-409.
     fn session_lost(&mut self) {
         let stamp = self.core.stamp;
         self.session.active = false;
@@ -160,7 +161,7 @@ impl Kernel {
         self.set_latch(OpenPermissionReason::SessionTerminationReconcileRequired);
     }
 
-    /// Schedules the next connection after the back-off, which doubles, without jitter.
+    /// Schedules the next connection after the back-off, which doubles, without jitter. Source: AT-330.
     fn schedule_private(&mut self) {
         if self.session.private.reconnect_at.is_some() {
             return;
@@ -215,6 +216,7 @@ impl Kernel {
     pub(crate) fn ask(&mut self, query: RestQuery, purpose: Purpose, effects: &mut Vec<Effect>) -> RequestId {
         let request = RequestId(self.session.last_request.0.saturating_add(1));
         let sent_at = self.now();
+        self.spend();
         self.session.last_request = request;
         self.session.pending.insert(request, Pending { purpose, sent_at });
         effects.push(Effect::Rest { request, query });

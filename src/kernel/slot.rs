@@ -26,7 +26,8 @@ pub struct Slot {
     pub terminations: Vec<TimeMs>,
     /// Times of HTTP 429, oldest first.
     pub rate_limited: Vec<TimeMs>,
-    /// Ends of the override cooldowns running, one a producer; `None` where none runs.
+    /// Ends of the override cooldowns running, in the order of [`crate::event::Producer::ALL`], `None` where that one runs
+    /// none; empty where none runs at all.
     pub override_cooldowns: Vec<Option<TimeMs>>,
     /// True in bunker mode.
     pub bunker: bool,

@@ -12,9 +12,10 @@ use serde::{Deserialize, Serialize};
 use crate::{
     calm::Calm,
     config::Config,
+    effect::CancelReason,
     event::{
-        Certificate, GroupFailure, GroupState, Instrument, IntentRecord, MaintenanceWindow, Override, Ticker,
-        TlsmState, VenueOrder,
+        Certificate, EdgeInputs, GroupFailure, GroupProposal, GroupState, Instrument, IntentRecord, MaintenanceWindow,
+        Override, Ticker, TlsmState, VenueOrder,
     },
     ladder::Ladder,
     registry::{ModeReason, OpenPermissionReason, RiskState},
@@ -79,6 +80,8 @@ pub struct Core {
     pub reference_instrument: Option<InstrumentId>,
     /// The instrument table.
     pub instruments: Vec<Instrument>,
+    /// What is known of each instrument beside the table: contracts, expiry, whether it is gone.
+    pub listings: Vec<Listing>,
     /// Axes, mode and reasons after the last event.
     pub resolution: Resolution,
     /// Since which event each mode reason has been active without a break; indexed like the registry.
@@ -87,6 +90,17 @@ pub struct Core {
     pub mode_since: Stamp,
     /// The slot as last written.
     pub slot_written: Slot,
+}
+
+/// An instrument's contract size and its life. Source: AT-333, AT-949.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listing {
+    /// Amount of one contract; `None` before a record was fetched that has it.
+    pub contract_multiplier: Option<Qty>,
+    /// When trading ends, as far as a fetched record said.
+    pub expires_at: Option<TimeMs>,
+    /// True once the venue has answered that the instrument is expired or delisted.
+    pub gone: bool,
 }
 
 /// Books, trades, tickers, liveness.
@@ -137,6 +151,8 @@ pub struct Book {
     pub updated_at: Option<TimeMs>,
     /// A REST book was asked for under this number.
     pub pull: Option<RequestId>,
+    /// A gap wants a REST book that was not asked for yet.
+    pub pull_wanted: bool,
 }
 
 /// Where a book's continuity stands.
@@ -162,13 +178,15 @@ pub struct TradeFeed {
     pub recent: VecDeque<(TimeMs, TradeId)>,
     /// The same ids, for look-up.
     pub known: alloc::collections::BTreeSet<TradeId>,
+    /// Amounts traded within `feedback_loop_window_s` of the newest trade, oldest first.
+    pub volume: VecDeque<(TimeMs, Qty)>,
 }
 
 /// A hole in the trades: until the pull is answered trades are processed by id alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hole {
-    /// The pull's number.
-    pub pull: RequestId,
+    /// The last pull's number; `None` while the limiter sheds it.
+    pub pull: Option<RequestId>,
     /// Newest `trade_seq` seen meanwhile.
     pub newest_seq: u64,
 }
@@ -178,6 +196,8 @@ pub struct Hole {
 pub struct Orders {
     /// All intents of the ledger, as folded in memory.
     pub intents: BTreeMap<IntentHash, Order>,
+    /// Replacements that wait for the end of the order they replace, by its intent.
+    pub replacements: BTreeMap<IntentHash, Replacement>,
     /// Intents that are not terminal.
     pub live: alloc::collections::BTreeSet<IntentHash>,
     /// Hashes found at the venue without an intent: never sent.
@@ -198,6 +218,17 @@ pub struct Orders {
     pub boot_run_ended: bool,
     /// Own trades up to this time that are not in `own_trades` are older than memory reaches: already processed.
     pub forgotten_until: TimeMs,
+}
+
+/// A new order that waits for the end of the one it replaces.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replacement {
+    /// What goes out then, through every gate.
+    pub proposal: GroupProposal,
+    /// What the old order had filled when its cancel was asked for.
+    pub filled: Qty,
+    /// Why the old order is cancelled.
+    pub why: CancelReason,
 }
 
 /// An own trade as far as positions are concerned.
@@ -266,6 +297,9 @@ pub struct Groups {
     /// Blacklisted structures and until when.
     #[serde(with = "crate::pairs")]
     pub blacklist: BTreeMap<(String, u64), TimeMs>,
+    /// Structures that traded too large a part of the market, and until when their OPENs are refused.
+    #[serde(with = "crate::pairs")]
+    pub feedback: BTreeMap<(String, u64), TimeMs>,
     /// Rounds on the net exposure of each underlying under Kill.
     pub kill_rounds: Vec<KillRounds>,
     /// Numbers the intents of Kill containment.
@@ -279,8 +313,8 @@ pub struct Group {
     pub strategy_id: String,
     /// Its structure.
     pub structure_fingerprint: u64,
-    /// Net edge in USD cents, as proposed.
-    pub net_edge_usd_cents: Option<i64>,
+    /// What its net edge is made of, as proposed; nothing after a restart, since the ledger does not keep it.
+    pub edge: EdgeInputs,
     /// Number of legs proposed.
     pub legs: u16,
     /// All its intents, legs first, then containment orders.
@@ -544,8 +578,8 @@ pub struct Monitors {
     pub drift_ms: Option<i64>,
     /// The certificate.
     pub certificate: Option<Certificate>,
-    /// Signals of the producers; `None` never read.
-    pub overrides: [Option<Override>; 3],
+    /// The override producers.
+    pub producers: Producers,
     /// Announced maintenance.
     pub maintenance: Option<MaintenanceWindow>,
     /// The latest end of a maintenance that ended and is announced no more; a run begun after it is owed until one succeeds.
@@ -572,6 +606,76 @@ pub struct Monitors {
     pub kill_latches: Vec<KillLatch>,
     /// The first authentication since KILL_RATE_LIMIT_SESSION_TERMINATION was raised; `None` where none was in this process.
     pub reauthenticated_at: Option<Seq>,
+}
+
+/// The override producers: what they ask for, and what they remember of what they read.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Producers {
+    /// What each asks for by its present readings, in the order of `Producer::ALL`.
+    pub signals: [Override; 3],
+    /// What those outside the kernel reported last, in the same order; nothing before their first report.
+    pub reported: [Override; 3],
+    /// Spread, depth and volatility.
+    pub cortex: Cortex,
+    /// Announcements.
+    pub exchange_health: ExchangeHealth,
+    /// Mark, index and last price.
+    pub basis: Basis,
+}
+
+/// What Cortex remembers; book and ticker are among the feeds.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cortex {
+    /// The boot's reading.
+    pub first: FirstReading,
+    /// Readings of the volatility index within `dvol_jump_window_s`, oldest first, as far as no later one is as low or
+    /// lower; the last is the newest of all.
+    pub volatility: VecDeque<(TimeMs, Ppm)>,
+    /// Since when the book has broken a kill limit without a break.
+    pub kill_since: Option<TimeMs>,
+    /// After a wide spread, a thin book or a jump of the index.
+    pub cooldown: Cooldown,
+}
+
+/// What exchange health remembers; the window that is announced is a cause of the risk state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExchangeHealth {
+    /// The boot's reading.
+    pub first: FirstReading,
+    /// Last valid answer, the boot's included.
+    pub answered_at: Option<TimeMs>,
+}
+
+/// What basis remembers; the ticker is among the feeds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Basis {
+    /// The boot's reading.
+    pub first: FirstReading,
+    /// Since when the prices have been apart by `basis_reduceonly_bps` or more.
+    pub reduce_since: Option<TimeMs>,
+    /// Since when they have been apart by `basis_kill_bps` or more.
+    pub kill_since: Option<TimeMs>,
+    /// After they were apart.
+    pub cooldown: Cooldown,
+}
+
+/// A boot's reading of a producer, which stands until the producer has one of its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FirstReading {
+    /// The boot had none.
+    #[default]
+    Missing,
+    /// What the producer asked for at the boot.
+    Read(Override),
+    /// The producer reads for itself.
+    Superseded,
+}
+
+/// A cooldown that runs from the last moment its signal held.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cooldown {
+    /// Its end, at which it is over; `None` where none runs.
+    pub ends_at: Option<TimeMs>,
 }
 
 /// A cause of the risk state. Source: kernel contract section 2, risk state.
@@ -609,11 +713,13 @@ pub enum Cause {
     GroupLock,
     /// Degraded: an OPEN reached a gate whose limit has no default and is not configured.
     LimitMissing,
+    /// Degraded: a leg's contracts and amount disagreed.
+    ContractsMismatch,
 }
 
 impl Cause {
     /// All causes, in index order.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::OperatorKill,
         Self::LedgerDamaged,
         Self::Maintenance,
@@ -630,6 +736,7 @@ impl Cause {
         Self::OutputQueue,
         Self::GroupLock,
         Self::LimitMissing,
+        Self::ContractsMismatch,
     ];
 
     /// Returns the risk state that the cause alone gives.
@@ -650,7 +757,8 @@ impl Cause {
             | Self::FeeModel
             | Self::OutputQueue
             | Self::GroupLock
-            | Self::LimitMissing => RiskState::Degraded,
+            | Self::LimitMissing
+            | Self::ContractsMismatch => RiskState::Degraded,
         }
     }
 
@@ -674,6 +782,7 @@ impl Cause {
             Self::OutputQueue => 13,
             Self::GroupLock => 14,
             Self::LimitMissing => 15,
+            Self::ContractsMismatch => 16,
         }
     }
 }
@@ -744,6 +853,12 @@ impl Monitors {
         {
             *slot = Some(stamp);
         }
+    }
+
+    /// Makes a cause active from this event on; only a run begun later can end it.
+    pub(crate) fn renew(&mut self, cause: Cause, stamp: Stamp) {
+        self.settle(cause);
+        self.raise(cause, stamp);
     }
 
     /// Ends a cause.

@@ -48,7 +48,8 @@ pub struct Status {
 }
 
 impl Kernel {
-    /// Projects the state; `None` while no process is up.
+    /// Projects the state; `None` while no process is up. Source: AT-003, AT-027, AT-028, AT-212, AT-342, AT-352, AT-353,
+    /// AT-403, AT-406, AT-907, AT-927.
     #[must_use]
     pub fn status(&self) -> Option<Status> {
         if !self.core.up {

@@ -9,7 +9,10 @@ use std::{
 };
 
 use drillfold_kernel::{
-    event::{Action as LegAction, InstrumentKind, LegProposal, OperatorCommand, Override, Producer, TimeInForce},
+    event::{
+        Action as LegAction, InstrumentKind, LegProposal, OperatorCommand, OrderType, OutputQueue, Override, Producer,
+        TimeInForce,
+    },
     units::{InstrumentId, PPM, Ppm, Price, Qty, Side, TimeMs},
 };
 use sha2::{Digest, Sha256};
@@ -18,8 +21,9 @@ use super::{
     DEFAULTS, SCHEMA_VERSION,
     error::{Code, Finding, ScenarioErrors},
     model::{
-        Action, Bound, CrashPoint, Expectation, ExpectationKind, Host, InstrumentSetup, Latency, LedgerWriter, Market,
-        Scenario, Snapshot, SnapshotWhen, Step, Strategy, Withheld, World,
+        Action, Announcements, Bound, CertificateState, CrashPoint, Expectation, ExpectationKind, Host, HostInput,
+        InputState, InstrumentSetup, Latency, LedgerWriter, Market, MarketStress, Matrix, Scenario, Snapshot,
+        SnapshotWhen, Step, Strategy, Withheld, World,
     },
     raw::{self, At, Layer as _},
 };
@@ -38,6 +42,12 @@ use crate::{
 
 /// Most events that a run may be allowed.
 const EVENTS_MAX: i64 = 10_000_000;
+
+/// Most basis points by which a step may widen a spread or move an index.
+const STRESS_BPS_MAX: i64 = 5_000;
+
+/// Most USD that a step may put on the best levels of a side.
+const STRESS_DEPTH_USD_MAX: i64 = 1_000_000_000;
 
 /// Most levels a side of a synthetic book.
 const LEVELS_MAX: i64 = 1_000;
@@ -241,6 +251,7 @@ impl Rules<'_, '_> {
             name: raw.name.value.clone(),
             variant: self.variant.map(str::to_owned),
             drill: raw.drill.as_ref().and_then(|drill| u8::try_from(drill.value).ok()),
+            matrix: raw.matrix.as_ref().map(|matrix| matrix_of(matrix.value)),
             title: self.text(&raw.title, "title"),
             shows: self.text(&raw.shows, "shows"),
             seed: self.seed(),
@@ -289,6 +300,10 @@ impl Rules<'_, '_> {
                 let expected = format!("expected a name that begins with `drill_{}_`, or no number", drill.value);
                 self.report(Code::DrillNumber, &drill.span, message, expected);
             }
+        }
+        if let (Some(_), Some(matrix)) = (&raw.drill, &raw.matrix) {
+            let message = "the scenario is a drill and a row of a matrix";
+            self.report(Code::DrillAndMatrix, &matrix.span, message, "expected one of the two");
         }
     }
 
@@ -437,6 +452,7 @@ impl Rules<'_, '_> {
                 disk: self.ratio(world.host.disk.as_ref(), "disk"),
                 disk_secondary: self.ratio(world.host.disk_secondary.as_ref(), "disk_secondary"),
                 drift_ms: self.duration_or_zero(world.host.drift.as_ref()),
+                volatility: self.ratio(world.host.volatility.as_ref(), "volatility"),
             },
             ledger: LedgerWriter {
                 drain_every_ms: world.ledger.drain_every.as_ref().map_or(0, |at| self.some_duration(at, "drain_every")),
@@ -744,11 +760,16 @@ impl Rules<'_, '_> {
                 action: self.action(&step.action.value),
             });
         }
-        if self.raw.drill.is_some() && trigger_ms.is_none() {
+        if self.is_proof() && trigger_ms.is_none() {
             let expected = "expected one step with trigger = true";
             self.report(Code::NoTrigger, &self.home.clone(), "no step is the drill's trigger", expected);
         }
         (steps, trigger_ms)
+    }
+
+    /// True for what proves something of the contract, and therefore has to show that its danger was reached.
+    const fn is_proof(&self) -> bool {
+        self.raw.drill.is_some() || self.raw.matrix.is_some()
     }
 
     fn action(&mut self, action: &raw::Action) -> Action {
@@ -783,7 +804,8 @@ impl Rules<'_, '_> {
             raw::Action::StallLedger(_) => Action::StallLedger,
             raw::Action::ResumeLedger(_) => Action::ResumeLedger,
             raw::Action::Crash(crash) => {
-                Action::Crash { down_ms: self.some_duration(&crash.down, "down"), flush: crash.flush }
+                let down_ms = self.some_duration(&crash.down, "down");
+                Action::Crash { down_ms, flush: crash.flush, damage: crash.damage }
             }
             raw::Action::CrashAt(crash) => Action::CrashAt {
                 point: crash_point(crash.point),
@@ -816,13 +838,69 @@ impl Rules<'_, '_> {
             },
             raw::Action::SetHeartbeat(set) => Action::SetHeartbeat(set.on),
             raw::Action::SetDrift(set) => Action::SetDrift(self.duration(&set.drift)),
+            raw::Action::SetInput(set) => {
+                Action::SetInput { input: host_input(set.input), state: input_state(set.state) }
+            }
+            raw::Action::SetCertificate(set) => Action::SetCertificate(certificate_state(set.state)),
+            raw::Action::SetLatency(set) => Action::SetLatency {
+                public_ms: set.public.as_ref().map(|pair| self.delays(Some(pair), "public")),
+                private_ms: set.private.as_ref().map(|pair| self.delays(Some(pair), "private")),
+                rest_ms: set.rest.as_ref().map(|pair| self.delays(Some(pair), "rest")),
+            },
+            raw::Action::FetchLimits(fetch) => Action::FetchLimits { succeeds: fetch.succeeds, count: fetch.count },
+            raw::Action::SampleQueue(sample) => Action::SampleQueue {
+                queue: match sample.queue {
+                    raw::OutputQueue::Telemetry => OutputQueue::Telemetry,
+                    raw::OutputQueue::StatusWriter => OutputQueue::StatusWriter,
+                    raw::OutputQueue::OrderEvents => OutputQueue::OrderEvents,
+                },
+                depth: sample.depth,
+                capacity: sample.capacity,
+            },
+            raw::Action::TryGroupLock(lock) => Action::TryGroupLock(lock.held),
+            raw::Action::SampleLimiter(sample) => Action::SampleLimiter(sample.credits),
+            raw::Action::StrayOrder(order) => Action::StrayOrder {
+                instrument: self.instrument(&order.instrument),
+                side: side(order.side),
+                qty: Qty(self.number(&order.qty, "qty", NANO_DIGITS, Least::Positive)),
+                rests: order.rests,
+            },
+            raw::Action::ShiftPosition(shift) => Action::ShiftPosition {
+                instrument: self.instrument(&shift.instrument),
+                qty: Qty(side(shift.side).sign(self.number(&shift.qty, "qty", NANO_DIGITS, Least::Positive))),
+            },
             raw::Action::SetOverride(set) => {
                 Action::SetOverride { producer: producer(set.producer), signal: signal(set.signal) }
             }
+            raw::Action::SetMarket(set) => Action::SetMarket(self.market_stress(set)),
+            raw::Action::Announce(announce) => Action::Announce(self.announcements(announce)),
             raw::Action::SetStrategy(set) => Action::SetStrategy {
                 open_every_ms: set.open_every.as_ref().map(|at| self.duration(at)),
                 close_every_ms: set.close_every.as_ref().map(|at| self.duration(at)),
                 cancel_every_ms: set.cancel_every.as_ref().map(|at| self.duration(at)),
+            },
+        }
+    }
+
+    fn market_stress(&mut self, set: &raw::SetMarket) -> MarketStress {
+        let bps = |check: &mut Self, at: Option<&At<i64>>, name: &str| {
+            at.map_or(0, |at| check.count(Some(at), name, 0..=STRESS_BPS_MAX))
+        };
+        MarketStress {
+            spread_bps: bps(self, set.spread_bps.as_ref(), "spread_bps"),
+            depth_usd: set.depth_usd.as_ref().map(|at| self.count(Some(at), "depth_usd", 5..=STRESS_DEPTH_USD_MAX)),
+            basis_bps: bps(self, set.basis_bps.as_ref(), "basis_bps"),
+            volatility: set.volatility.as_ref().map(|at| self.ratio(Some(at), "volatility")),
+        }
+    }
+
+    fn announcements(&mut self, announce: &raw::Announce) -> Announcements {
+        match announce {
+            raw::Announce::Nothing(_) => Announcements::Nothing,
+            raw::Announce::Unreachable(_) => Announcements::Unreachable,
+            raw::Announce::Maintenance(window) => Announcements::Maintenance {
+                in_ms: self.duration(&window.lead),
+                for_ms: self.some_duration(&window.length, "for"),
             },
         }
     }
@@ -853,10 +931,7 @@ impl Rules<'_, '_> {
             .iter()
             .map(|leg| LegProposal {
                 instrument: InstrumentId(u16::try_from(self.instrument(&leg.instrument)).unwrap_or(0)),
-                side: match leg.side {
-                    raw::Side::Buy => Side::Buy,
-                    raw::Side::Sell => Side::Sell,
-                },
+                side: side(leg.side),
                 action: match leg.action {
                     raw::LegAction::Place => LegAction::Place,
                     raw::LegAction::Close => LegAction::Close,
@@ -870,6 +945,10 @@ impl Rules<'_, '_> {
                     raw::TimeInForce::ImmediateOrCancel => TimeInForce::ImmediateOrCancel,
                     raw::TimeInForce::GoodTilCancelled => TimeInForce::GoodTilCancelled,
                 },
+                order_type: OrderType::Limit,
+                linked: false,
+                post_only: false,
+                contracts: None,
             })
             .collect();
         Action::ProposeGroup { net_edge_usd_cents, legs }
@@ -996,7 +1075,7 @@ impl Rules<'_, '_> {
         if expectations.is_empty() {
             let expected = "expected at least one [[expect]]";
             self.report(Code::NoExpectation, &self.home.clone(), "the scenario expects nothing", expected);
-        } else if self.raw.drill.is_some() && !shown {
+        } else if self.is_proof() && !shown {
             let message = "the drill never shows that its danger was reached";
             let expected = "expected at least one [[expect]] with `sometimes`";
             self.report(Code::NoSometimes, &self.home.clone(), message, expected);
@@ -1196,6 +1275,54 @@ const fn crash_point(point: raw::CrashPoint) -> CrashPoint {
         raw::CrashPoint::BeforeFill => CrashPoint::BeforeFill,
         raw::CrashPoint::AfterFill => CrashPoint::AfterFill,
         raw::CrashPoint::InReconciliation => CrashPoint::InReconciliation,
+    }
+}
+
+const fn matrix_of(matrix: raw::Matrix) -> Matrix {
+    match matrix {
+        raw::Matrix::Reasons => Matrix::Reasons,
+        raw::Matrix::Crash => Matrix::Crash,
+        raw::Matrix::Reconcile => Matrix::Reconcile,
+    }
+}
+
+const fn side(side: raw::Side) -> Side {
+    match side {
+        raw::Side::Buy => Side::Buy,
+        raw::Side::Sell => Side::Sell,
+    }
+}
+
+const fn host_input(input: raw::HostInput) -> HostInput {
+    match input {
+        raw::HostInput::Margin => HostInput::Margin,
+        raw::HostInput::DiskPrimary => HostInput::DiskPrimary,
+        raw::HostInput::DiskSecondary => HostInput::DiskSecondary,
+        raw::HostInput::Heartbeat => HostInput::Heartbeat,
+        raw::HostInput::LoopTick => HostInput::LoopTick,
+        raw::HostInput::Policy => HostInput::Policy,
+        raw::HostInput::Certificate => HostInput::Certificate,
+        raw::HostInput::FeeModel => HostInput::FeeModel,
+        raw::HostInput::Drift => HostInput::Drift,
+        raw::HostInput::Metadata => HostInput::Metadata,
+    }
+}
+
+const fn input_state(state: raw::InputState) -> InputState {
+    match state {
+        raw::InputState::Fresh => InputState::Fresh,
+        raw::InputState::Silent => InputState::Silent,
+        raw::InputState::Unreadable => InputState::Unreadable,
+    }
+}
+
+const fn certificate_state(state: raw::CertificateState) -> CertificateState {
+    match state {
+        raw::CertificateState::Passed => CertificateState::Passed,
+        raw::CertificateState::Failed => CertificateState::Failed,
+        raw::CertificateState::OtherBuild => CertificateState::OtherBuild,
+        raw::CertificateState::OtherConfig => CertificateState::OtherConfig,
+        raw::CertificateState::OtherContract => CertificateState::OtherContract,
     }
 }
 
@@ -1416,7 +1543,7 @@ do.crash_at = { point = "after_send", down = "2s" }
             ),
             ("stall_ledger = {}", Action::StallLedger),
             ("resume_ledger = {}", Action::ResumeLedger),
-            ("crash = { down = '2s', flush = true }", Action::Crash { down_ms: 2_000, flush: true }),
+            ("crash = { down = '2s', flush = true }", Action::Crash { down_ms: 2_000, flush: true, damage: false }),
             ("redeploy = { build_id = 'b2', down = '1s' }", Action::Redeploy { build_id: "b2".into(), down_ms: 1_000 }),
             ("too_many_requests = {}", Action::TooManyRequests),
             ("end_session = {}", Action::EndSession),
@@ -1452,8 +1579,48 @@ do.crash_at = { point = "after_send", down = "2s" }
             ("set_heartbeat = { on = false }", Action::SetHeartbeat(false)),
             ("set_drift = { drift = '60ms' }", Action::SetDrift(60)),
             (
+                "set_input = { input = 'fee_model', state = 'silent' }",
+                Action::SetInput { input: HostInput::FeeModel, state: InputState::Silent },
+            ),
+            ("set_certificate = { state = 'other_build' }", Action::SetCertificate(CertificateState::OtherBuild)),
+            (
+                "set_latency = { rest = ['1s', '2s'] }",
+                Action::SetLatency { public_ms: None, private_ms: None, rest_ms: Some((1_000, 2_000)) },
+            ),
+            ("fetch_limits = { succeeds = false, count = 3 }", Action::FetchLimits { succeeds: false, count: 3 }),
+            (
+                "sample_queue = { queue = 'order_events', depth = 4, capacity = 4 }",
+                Action::SampleQueue { queue: OutputQueue::OrderEvents, depth: 4, capacity: 4 },
+            ),
+            ("try_group_lock = { held = true }", Action::TryGroupLock(true)),
+            ("sample_limiter = { credits = -1 }", Action::SampleLimiter(-1)),
+            (
+                "stray_order = { instrument = 'BTC-PERPETUAL', side = 'sell', qty = 50, rests = true }",
+                Action::StrayOrder { instrument: 0, side: Side::Sell, qty: Qty(50_000_000_000), rests: true },
+            ),
+            (
+                "shift_position = { instrument = 'BTC-PERPETUAL', side = 'sell', qty = 50 }",
+                Action::ShiftPosition { instrument: 0, qty: Qty(-50_000_000_000) },
+            ),
+            (
                 "set_override = { producer = 'exchange_health', signal = 'force_kill' }",
                 Action::SetOverride { producer: Producer::ExchangeHealth, signal: Override::ForceKill },
+            ),
+            ("set_market = {}", Action::SetMarket(MarketStress::default())),
+            (
+                "set_market = { spread_bps = 30, depth_usd = 250000, basis_bps = 60, volatility = 0.55 }",
+                Action::SetMarket(MarketStress {
+                    spread_bps: 30,
+                    depth_usd: Some(250_000),
+                    basis_bps: 60,
+                    volatility: Some(Ppm(550_000)),
+                }),
+            ),
+            ("announce.nothing = {}", Action::Announce(Announcements::Nothing)),
+            ("announce.unreachable = {}", Action::Announce(Announcements::Unreachable)),
+            (
+                "announce.maintenance = { in = '30m', for = '1h' }",
+                Action::Announce(Announcements::Maintenance { in_ms: 1_800_000, for_ms: 3_600_000 }),
             ),
             (
                 "set_strategy = { open_every = '0s' }",

@@ -121,6 +121,8 @@ codes! {
     EmptyText = "SCN0041", "empty text";
     /// The built-in defaults are unusable; the program is at fault.
     Defaults = "SCN0042", "built-in scenario defaults are unusable";
+    /// A drill is a row of no matrix: its goldens have names of their own.
+    DrillAndMatrix = "SCN0043", "both a drill and a row of a matrix";
 }
 
 /// One thing that is wrong, with its place.

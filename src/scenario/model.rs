@@ -5,8 +5,8 @@
 //! a `/status` key.
 
 use drillfold_kernel::{
-    event::{InstrumentKind, LegProposal, OperatorCommand, Override, Producer},
-    units::{Ppm, Price, Qty, TimeMs},
+    event::{InstrumentKind, LegProposal, OperatorCommand, OutputQueue, Override, Producer},
+    units::{Ppm, Price, Qty, Side, TimeMs},
 };
 
 /// A scenario, or one variant of it, ready to run.
@@ -18,6 +18,8 @@ pub struct Scenario {
     pub variant: Option<String>,
     /// Number of the checklist's drill, if it is one.
     pub drill: Option<u8>,
+    /// The matrix that it is a row of, if it is one; never of a drill.
+    pub matrix: Option<Matrix>,
     /// One line for tables.
     pub title: String,
     /// What the scenario shows, for the pack.
@@ -48,6 +50,29 @@ pub struct Scenario {
     pub risks: Vec<String>,
     /// SHA-256 over the scenario file's text.
     pub digest: [u8; 32],
+}
+
+/// A set of scenarios that goes through a list of the contract row by row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Matrix {
+    /// Mode reasons and latch codes, one scenario each.
+    Reasons,
+    /// The crash matrix.
+    Crash,
+    /// The reconciliation matrix.
+    Reconcile,
+}
+
+impl Matrix {
+    /// Returns the name of its folder, below `scenarios/` and below `fixtures/status/`.
+    #[must_use]
+    pub const fn folder(self) -> &'static str {
+        match self {
+            Self::Reasons => "reasons",
+            Self::Crash => "crash",
+            Self::Reconcile => "reconcile",
+        }
+    }
 }
 
 /// The world at the start of a run.
@@ -141,6 +166,8 @@ pub struct Host {
     pub disk_secondary: Ppm,
     /// Clock drift in ms.
     pub drift_ms: i64,
+    /// The volatility index, read each second; 500_000 is 50 %.
+    pub volatility: Ppm,
 }
 
 /// How the ledger's writer drains its queue.
@@ -181,6 +208,79 @@ pub enum Withheld {
     SessionFlag,
     /// The count of 10028.
     SessionCount,
+}
+
+/// What the host reports by itself; a step may stop it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum HostInput {
+    /// Margin sample.
+    Margin,
+    /// Primary disk sample.
+    DiskPrimary,
+    /// Second disk sample.
+    DiskSecondary,
+    /// Watchdog heartbeat.
+    Heartbeat,
+    /// Loop tick.
+    LoopTick,
+    /// Policy.
+    Policy,
+    /// Certificate.
+    Certificate,
+    /// Fee model.
+    FeeModel,
+    /// Clock drift.
+    Drift,
+    /// Instrument metadata.
+    Metadata,
+}
+
+impl HostInput {
+    /// How many there are.
+    pub const COUNT: usize = 10;
+
+    /// Returns the place in tables that have one entry an input.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        match self {
+            Self::Margin => 0,
+            Self::DiskPrimary => 1,
+            Self::DiskSecondary => 2,
+            Self::Heartbeat => 3,
+            Self::LoopTick => 4,
+            Self::Policy => 5,
+            Self::Certificate => 6,
+            Self::FeeModel => 7,
+            Self::Drift => 8,
+            Self::Metadata => 9,
+        }
+    }
+}
+
+/// How an input of the host comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InputState {
+    /// At its pace, new each time.
+    Fresh,
+    /// Nothing new: the last reading goes on ageing.
+    Silent,
+    /// It can't be read: missing. What is only ever seen to come is silent.
+    Unreadable,
+}
+
+/// What the certificate on disk says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CertificateState {
+    /// It passes and binds what runs.
+    Passed,
+    /// It binds what runs and says FAIL.
+    Failed,
+    /// It binds another build.
+    OtherBuild,
+    /// It binds another configuration.
+    OtherConfig,
+    /// It binds another version of the contract.
+    OtherContract,
 }
 
 /// What the strategy keeps proposing; a pace of 0 switches that part off.
@@ -296,6 +396,8 @@ pub enum Action {
         down_ms: i64,
         /// What survives of the queue.
         flush: bool,
+        /// True: the next boot finds the ledger damaged beyond a torn tail.
+        damage: bool,
     },
     /// `kill -9` when a point is reached.
     CrashAt {
@@ -367,6 +469,62 @@ pub enum Action {
     SetHeartbeat(bool),
     /// The clock drift from now on, in ms.
     SetDrift(i64),
+    /// How an input of the host comes from now on.
+    SetInput {
+        /// Which.
+        input: HostInput,
+        /// How.
+        state: InputState,
+    },
+    /// The certificate on disk from now on.
+    SetCertificate(CertificateState),
+    /// One-way delays from now on; `None` leaves them as they are.
+    SetLatency {
+        /// As `Latency::public_ms`.
+        public_ms: Option<(i64, i64)>,
+        /// As `Latency::private_ms`.
+        private_ms: Option<(i64, i64)>,
+        /// As `Latency::rest_ms`.
+        rest_ms: Option<(i64, i64)>,
+    },
+    /// The account limits are fetched.
+    FetchLimits {
+        /// True where that succeeds.
+        succeeds: bool,
+        /// How often, at this moment.
+        count: u32,
+    },
+    /// An output queue of the loop is sampled.
+    SampleQueue {
+        /// Which.
+        queue: OutputQueue,
+        /// Items waiting.
+        depth: u32,
+        /// Its bound.
+        capacity: u32,
+    },
+    /// The group lock is tried: true where it can't be had in time.
+    TryGroupLock(bool),
+    /// The rate limiter's bucket is sampled.
+    SampleLimiter(i64),
+    /// The venue takes an order with a label of ours that this process never sent.
+    StrayOrder {
+        /// Index of the instrument.
+        instrument: usize,
+        /// Direction.
+        side: Side,
+        /// Amount.
+        qty: Qty,
+        /// True: it rests far from the market. False: it is filled at once.
+        rests: bool,
+    },
+    /// The venue's books show another position, by no trade of ours.
+    ShiftPosition {
+        /// Index of the instrument.
+        instrument: usize,
+        /// What is added to it; signed.
+        qty: Qty,
+    },
     /// An override producer's signal from now on.
     SetOverride {
         /// Who.
@@ -374,6 +532,10 @@ pub enum Action {
         /// What.
         signal: Override,
     },
+    /// The market of the reference instrument from now on.
+    SetMarket(MarketStress),
+    /// What the venue announces from now on; it is polled at once.
+    Announce(Announcements),
     /// The strategy's pace from now on; `None` leaves a value as it is.
     SetStrategy {
         /// As `Strategy::open_every_ms`.
@@ -383,6 +545,104 @@ pub enum Action {
         /// As `Strategy::cancel_every_ms`.
         cancel_every_ms: Option<i64>,
     },
+}
+
+/// How the reference instrument's market differs from the world's; by default not at all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MarketStress {
+    /// The best prices are at least so many basis points of their middle apart.
+    pub spread_bps: i64,
+    /// USD on the five best levels of each side.
+    pub depth_usd: Option<i64>,
+    /// The index is so many basis points of the mark above it.
+    pub basis_bps: i64,
+    /// The volatility index in place of the host's.
+    pub volatility: Option<Ppm>,
+}
+
+/// What a poll of the venue's announcements finds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Announcements {
+    /// Nothing is announced.
+    #[default]
+    Nothing,
+    /// A maintenance.
+    Maintenance {
+        /// When it starts, ms after the step.
+        in_ms: i64,
+        /// How long it lasts, ms.
+        for_ms: i64,
+    },
+    /// They can't be read.
+    Unreachable,
+}
+
+macro_rules! action_kinds {
+    ($($pattern:pat => $name:literal,)*) => {
+        /// The names of all actions, as they stand behind `do.` in a scenario file.
+        pub const ACTION_KINDS: &[&str] = &[$($name,)*];
+
+        impl Action {
+            /// Returns the action's name in a scenario file.
+            #[must_use]
+            pub const fn kind(&self) -> &'static str {
+                match self {
+                    $($pattern => $name,)*
+                }
+            }
+        }
+    };
+}
+
+action_kinds! {
+    Self::StopMarketData => "stop_market_data",
+    Self::ResumeMarketData => "resume_market_data",
+    Self::DropBookChanges { .. } => "drop_book_changes",
+    Self::DropTrades { .. } => "drop_trades",
+    Self::RepeatTrades { .. } => "repeat_trades",
+    Self::StepBackTrades { .. } => "step_back_trades",
+    Self::RepeatOwnTrades { .. } => "repeat_own_trades",
+    Self::RejectOrders { .. } => "reject_orders",
+    Self::StarveOrders { .. } => "starve_orders",
+    Self::ProposeGroup { .. } => "propose_group",
+    Self::StallLedger => "stall_ledger",
+    Self::ResumeLedger => "resume_ledger",
+    Self::Crash { .. } => "crash",
+    Self::CrashAt { .. } => "crash_at",
+    Self::Redeploy { .. } => "redeploy",
+    Self::TooManyRequests => "too_many_requests",
+    Self::EndSession => "end_session",
+    Self::RevokeKey { .. } => "revoke_key",
+    Self::RefuseAuthentication { .. } => "refuse_authentication",
+    Self::DropPrivateSocket => "drop_private_socket",
+    Self::DropPublicSocket => "drop_public_socket",
+    Self::RefuseRest { .. } => "refuse_rest",
+    Self::LoseRest { .. } => "lose_rest",
+    Self::ReportToken { .. } => "report_token",
+    Self::Operator(OperatorCommand::IncidentReset { .. }) => "operator.incident_reset",
+    Self::Operator(OperatorCommand::Kill) => "operator.kill",
+    Self::Operator(OperatorCommand::EmergencyReduceOnly) => "operator.emergency_reduce_only",
+    Self::Operator(OperatorCommand::AdoptPositions { .. }) => "operator.adopt_positions",
+    Self::Operator(OperatorCommand::ResumeContainment { .. }) => "operator.resume_containment",
+    Self::SetMargin(_) => "set_margin",
+    Self::SetDisk { .. } => "set_disk",
+    Self::SetHeartbeat(_) => "set_heartbeat",
+    Self::SetDrift(_) => "set_drift",
+    Self::SetInput { .. } => "set_input",
+    Self::SetCertificate(_) => "set_certificate",
+    Self::SetLatency { .. } => "set_latency",
+    Self::SetMarket(_) => "set_market",
+    Self::Announce(Announcements::Nothing) => "announce.nothing",
+    Self::Announce(Announcements::Maintenance { .. }) => "announce.maintenance",
+    Self::Announce(Announcements::Unreachable) => "announce.unreachable",
+    Self::FetchLimits { .. } => "fetch_limits",
+    Self::SampleQueue { .. } => "sample_queue",
+    Self::TryGroupLock(_) => "try_group_lock",
+    Self::SampleLimiter(_) => "sample_limiter",
+    Self::StrayOrder { .. } => "stray_order",
+    Self::ShiftPosition { .. } => "shift_position",
+    Self::SetOverride { .. } => "set_override",
+    Self::SetStrategy { .. } => "set_strategy",
 }
 
 /// Where a crash strikes, seen from one intent of the strategy. Source: decisions 15, 29; crash matrix CM-001 to CM-013.

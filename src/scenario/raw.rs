@@ -346,6 +346,8 @@ pub(super) struct Scenario {
     pub(super) name: At<String>,
     /// Number of the checklist's drill, 1 to 8, if it is one; its name then begins with "drill_N_".
     pub(super) drill: Option<At<i64>>,
+    /// The matrix that it is a row of, if it is one: its snapshots then have goldens in fixtures/status/MATRIX/.
+    pub(super) matrix: Option<At<Matrix>>,
     /// One line for tables.
     pub(super) title: At<String>,
     /// What the scenario shows, in words.
@@ -384,6 +386,18 @@ pub(super) struct Scenario {
     /// The same scenario with differences: tables are merged key by key, lists replace the scenario's.
     #[serde(default)]
     pub(super) variant: Vec<At<Variant>>,
+}
+
+/// A set of scenarios that goes through a list of the contract row by row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Matrix {
+    /// Mode reasons and latch codes.
+    Reasons,
+    /// Crashes.
+    Crash,
+    /// Reconciliation.
+    Reconcile,
 }
 
 /// The same scenario with differences: tables are merged key by key, lists replace the scenario's.
@@ -543,9 +557,11 @@ pub(super) struct Host {
     pub(super) disk_secondary: Option<At<Decimal>>,
     /// Clock drift.
     pub(super) drift: Option<At<Duration>>,
+    /// The volatility index, read each second; 0.5 is 50 %.
+    pub(super) volatility: Option<At<Decimal>>,
 }
 
-layer!(Host { sample_every heartbeat_every refresh_every mm_util disk disk_secondary drift });
+layer!(Host { sample_every heartbeat_every refresh_every mm_util disk disk_secondary drift volatility });
 
 /// How the writer of the ledger drains its queue.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
@@ -694,8 +710,30 @@ pub(super) enum Action {
     SetHeartbeat(SetHeartbeat),
     /// The clock drift from now on.
     SetDrift(SetDrift),
+    /// How an input of the host comes from now on.
+    SetInput(SetInput),
+    /// The certificate on disk from now on.
+    SetCertificate(SetCertificate),
+    /// One-way delays from now on; what is not given stays.
+    SetLatency(SetLatency),
+    /// The account limits are fetched.
+    FetchLimits(FetchLimits),
+    /// An output queue of the loop is sampled.
+    SampleQueue(SampleQueue),
+    /// The group lock is tried.
+    TryGroupLock(TryGroupLock),
+    /// The rate limiter's bucket is sampled.
+    SampleLimiter(SampleLimiter),
+    /// The venue takes an order with a label of ours that this process never sent.
+    StrayOrder(StrayOrder),
+    /// The venue's books show another position, by no trade of ours.
+    ShiftPosition(ShiftPosition),
     /// An override producer's signal from now on.
     SetOverride(SetOverride),
+    /// The reference instrument's market from now on; what is not given is as the world has it, so `{}` ends the stress.
+    SetMarket(SetMarket),
+    /// What the venue announces from now on; it is polled at once.
+    Announce(Announce),
     /// The strategy's pace from now on; what is not given stays.
     SetStrategy(SetStrategy),
 }
@@ -845,6 +883,9 @@ pub(super) struct Crash {
     /// True: what waits in the ledger's queue still reaches the disk.
     #[serde(default)]
     pub(super) flush: bool,
+    /// True: the next start finds the ledger damaged beyond a torn tail.
+    #[serde(default)]
+    pub(super) damage: bool,
 }
 
 /// A kill at a point in the life of an intent.
@@ -998,6 +1039,168 @@ pub(super) struct SetDrift {
     pub(super) drift: At<Duration>,
 }
 
+/// How an input comes from now on.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SetInput {
+    /// Which.
+    pub(super) input: HostInput,
+    /// How.
+    pub(super) state: InputState,
+}
+
+/// What the host reports by itself.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum HostInput {
+    /// The margin sample.
+    Margin,
+    /// The sample of the primary disk.
+    DiskPrimary,
+    /// The sample of the second disk.
+    DiskSecondary,
+    /// The watchdog's heartbeat.
+    Heartbeat,
+    /// The loop's tick.
+    LoopTick,
+    /// The policy.
+    Policy,
+    /// The certificate.
+    Certificate,
+    /// The fee model.
+    FeeModel,
+    /// The clock drift.
+    Drift,
+    /// The instruments' metadata.
+    Metadata,
+}
+
+/// How an input of the host comes.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum InputState {
+    /// At its pace, new each time.
+    Fresh,
+    /// Nothing new: the last reading goes on ageing.
+    Silent,
+    /// It can't be read. What is only ever seen to come (heartbeat, tick, metadata) is silent.
+    Unreadable,
+}
+
+/// The certificate from now on.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SetCertificate {
+    /// What it says.
+    pub(super) state: CertificateState,
+}
+
+/// What the certificate on disk says.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum CertificateState {
+    /// It passes and binds what runs.
+    Passed,
+    /// It binds what runs and says FAIL.
+    Failed,
+    /// It binds another build.
+    OtherBuild,
+    /// It binds another configuration.
+    OtherConfig,
+    /// It binds another version of the contract.
+    OtherContract,
+}
+
+/// One-way delays from now on, lowest and highest; what is not given stays.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SetLatency {
+    /// As in `[world.latency]`.
+    pub(super) public: Option<[At<Duration>; 2]>,
+    /// As in `[world.latency]`.
+    pub(super) private: Option<[At<Duration>; 2]>,
+    /// As in `[world.latency]`.
+    pub(super) rest: Option<[At<Duration>; 2]>,
+}
+
+/// A fetch of the account limits.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FetchLimits {
+    /// True where it succeeds.
+    pub(super) succeeds: bool,
+    /// How often, at this moment.
+    #[serde(default = "one")]
+    pub(super) count: u32,
+}
+
+/// A sample of an output queue.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SampleQueue {
+    /// Which.
+    pub(super) queue: OutputQueue,
+    /// Items waiting.
+    pub(super) depth: u32,
+    /// Its bound.
+    pub(super) capacity: u32,
+}
+
+/// The loop's output queues.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum OutputQueue {
+    /// Telemetry.
+    Telemetry,
+    /// The status writer.
+    StatusWriter,
+    /// Order events.
+    OrderEvents,
+}
+
+/// A try of the group lock.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TryGroupLock {
+    /// True where it can't be had in time.
+    pub(super) held: bool,
+}
+
+/// A sample of the rate limiter's bucket.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SampleLimiter {
+    /// Credits left; 0 or less is pressure.
+    pub(super) credits: i64,
+}
+
+/// An order that nobody here sent.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct StrayOrder {
+    /// The instrument's name.
+    pub(super) instrument: At<String>,
+    /// Direction.
+    pub(super) side: Side,
+    /// Amount.
+    pub(super) qty: At<Decimal>,
+    /// True: it rests far from the market. False: it is filled at once.
+    #[serde(default)]
+    pub(super) rests: bool,
+}
+
+/// A position that changes without a trade.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ShiftPosition {
+    /// The instrument's name.
+    pub(super) instrument: At<String>,
+    /// In which direction.
+    pub(super) side: Side,
+    /// By how much.
+    pub(super) qty: At<Decimal>,
+}
+
 /// A producer's signal from now on.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -1030,6 +1233,44 @@ pub(super) enum Signal {
     ForceReduceOnly,
     /// Kill.
     ForceKill,
+}
+
+/// The reference instrument's market from now on.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SetMarket {
+    /// The best prices are at least so many basis points of their middle apart.
+    pub(super) spread_bps: Option<At<i64>>,
+    /// USD on the five best levels of each side.
+    pub(super) depth_usd: Option<At<i64>>,
+    /// The index is so many basis points of the mark above it.
+    pub(super) basis_bps: Option<At<i64>>,
+    /// The volatility index; 0.55 is 55 %.
+    pub(super) volatility: Option<At<Decimal>>,
+}
+
+/// What the venue announces.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Announce {
+    /// Nothing; a maintenance that was announced is withdrawn.
+    Nothing(Nothing),
+    /// A maintenance.
+    Maintenance(Maintenance),
+    /// The announcements can't be read.
+    Unreachable(Nothing),
+}
+
+/// A maintenance.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Maintenance {
+    /// How long after the step it starts.
+    #[serde(rename = "in")]
+    pub(super) lead: At<Duration>,
+    /// How long it lasts.
+    #[serde(rename = "for")]
+    pub(super) length: At<Duration>,
 }
 
 /// The strategy's pace from now on; what is not given stays.

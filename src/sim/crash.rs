@@ -9,11 +9,8 @@ use drillfold_kernel::{
     units::{InstrumentId, TimeMs, UnderlyingId},
 };
 
-use super::{
-    host::certificate,
-    simulation::{Due, Simulation},
-};
-use crate::scenario::model::{CrashPoint, Withheld};
+use super::simulation::{Due, Simulation};
+use crate::scenario::model::{CrashPoint, HostInput, Withheld};
 
 /// Requests of the handshake whose round trips a boot reports.
 const HANDSHAKE_REQUESTS: usize = 3;
@@ -54,6 +51,7 @@ impl Simulation {
         let (positions, open) = (self.venue.positions(), self.venue.open_orders());
         self.strategy.start(self.now(), &boot.tickers, &positions, &open);
         self.ready.push_back(Event::Booted(Box::new(boot)));
+        self.hear(self.host.reported());
     }
 
     /// The process dies: its memory, its queue and what travels to it are gone. What it had sent reaches the venue.
@@ -164,7 +162,7 @@ impl Simulation {
         let hash = self.deployment.runtime_config_hash.clone();
         let mut boot = Boot {
             config: self.deployment.config.clone(),
-            certificate: Some(certificate(now, &self.build_id, &hash)),
+            certificate: self.host.certificate(now, &self.build_id, &hash),
             build_id: self.build_id.clone(),
             runtime_config_hash: hash,
             reference_instrument: self.reference,
@@ -172,19 +170,19 @@ impl Simulation {
             margin: self.host.margin(now),
             disk_primary,
             disk_secondary,
-            heartbeat_at: Some(if self.host.heart_beats { now } else { self.host.heartbeat_at }),
-            loop_tick_at: Some(now),
-            policy_generated_at: Some(now),
-            fee_cached_at: Some(now),
-            drift_ms: Some(self.host.drift_ms),
+            heartbeat_at: self.host.read_at(HostInput::Heartbeat, now),
+            loop_tick_at: self.host.read_at(HostInput::LoopTick, now),
+            policy_generated_at: self.host.read_at(HostInput::Policy, now),
+            fee_cached_at: self.host.read_at(HostInput::FeeModel, now),
+            drift_ms: self.host.drift(now),
             overrides: self.host.overrides(),
-            maintenance: None,
+            maintenance: self.host.announced(now),
             round_trips_ms,
             session_flag_readable: true,
             session_count_readable: true,
             tickers,
             ledger: self.ledger.survived(),
-            ledger_damaged: false,
+            ledger_damaged: std::mem::take(&mut self.ledger_damaged),
             slot: self.ledger.slot(),
         };
         self.withheld.iter().for_each(|withheld| withhold(&mut boot, *withheld));

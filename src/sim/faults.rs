@@ -95,7 +95,18 @@ pub(super) fn waiting_fault(action: &Action) -> Option<(u32, Fault)> {
         | Action::SetDisk { .. }
         | Action::SetHeartbeat(_)
         | Action::SetDrift(_)
+        | Action::SetInput { .. }
+        | Action::SetCertificate(_)
+        | Action::SetLatency { .. }
+        | Action::FetchLimits { .. }
+        | Action::SampleQueue { .. }
+        | Action::TryGroupLock(_)
+        | Action::SampleLimiter(_)
+        | Action::StrayOrder { .. }
+        | Action::ShiftPosition { .. }
         | Action::SetOverride { .. }
+        | Action::SetMarket(_)
+        | Action::Announce(_)
         | Action::SetStrategy { .. } => return None,
     })
 }

@@ -253,9 +253,10 @@ impl Timeline {
                 self.step(at_ms + silent_ms, None, "the venue sends market data again", "resume_market_data = {}");
             }
             Fault::RefusedLeg => {
-                let legs = "{ instrument = \"BTC-26JUN26-60000-C\", side = \"buy\", qty = 1 }, \
-                            { instrument = \"BTC-PERPETUAL\", side = \"sell\", qty = 30000 }";
-                let action = format!("propose_group = {{ legs = [{legs}] }}");
+                // More than lies within two ticks, so that the group is closed and not rescued.
+                let legs = "{ instrument = \"BTC-26JUN26-60000-C\", side = \"buy\", qty = 11 }, \
+                            { instrument = \"BTC-PERPETUAL\", side = \"sell\", qty = 330000 }";
+                let action = format!("propose_group = {{ net_edge_usd = 50, legs = [{legs}] }}");
                 self.step(at_ms, None, "the strategy proposes a call with its hedge", &action);
             }
             Fault::StalledLedger => {

@@ -139,6 +139,25 @@ pub(super) struct Network {
 }
 
 impl Network {
+    /// Sets the delays that are given, lowest and highest in ms; tells whether that changed any.
+    pub(super) fn set_delays(
+        &mut self,
+        public_ms: Option<(i64, i64)>,
+        private_ms: Option<(i64, i64)>,
+        rest_ms: Option<(i64, i64)>,
+    ) -> bool {
+        let links = [
+            (&mut self.public.up, public_ms),
+            (&mut self.public.down, public_ms),
+            (&mut self.private.up, private_ms),
+            (&mut self.private.down, private_ms),
+            (&mut self.rest, rest_ms),
+        ];
+        links.into_iter().fold(false, |changed, (link, delay_ms)| {
+            delay_ms.is_some_and(|new| std::mem::replace(&mut link.delay_ms, new) != new) || changed
+        })
+    }
+
     pub(super) fn new(latency: &Latency, seed: u64) -> Result<Self, SimError> {
         for (what, (lowest, highest)) in [
             ("latency.public", latency.public_ms),

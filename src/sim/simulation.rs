@@ -23,8 +23,11 @@ use super::{
 };
 use crate::{
     exchange::{Draw as _, Listing, MarketData, MarketShape, PrivateSessions, Publisher, Venue},
-    scenario::model::{self, Action, Scenario, Step, Withheld},
+    scenario::model::{self, Action, HostInput, Scenario, Step, Withheld},
 };
+
+/// How often the volatility index is read; well below the age at which Cortex calls it stale.
+const VOLATILITY_EVERY_MS: i64 = 1000;
 
 /// What runs in the drilled process, apart from the build, which the scenario names.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,6 +97,8 @@ pub(super) enum Due {
     Refresh,
     /// The announcements are polled.
     Poll,
+    /// The volatility index is read.
+    Volatility,
     /// Instrument metadata is fetched again.
     Metadata,
     /// A beat of the ledger's writer.
@@ -193,6 +198,10 @@ pub struct Simulation {
     pub(super) host: Host,
     host_setup: model::Host,
     pub(super) ledger: Ledger,
+    /// True where the next boot finds the ledger damaged.
+    pub(super) ledger_damaged: bool,
+    /// Orders so far that carry our label and are not ours.
+    pub(super) strays: u64,
     drain_every_ms: i64,
     pub(super) strategy: Strategy,
     /// Steps with every change of a pace, by [`Proposing::index`].
@@ -260,6 +269,8 @@ impl Simulation {
             host: Host::new(&world.host, scenario.start),
             host_setup: world.host.clone(),
             ledger: Ledger::new(world.ledger.batch),
+            ledger_damaged: false,
+            strays: 0,
             drain_every_ms: world.ledger.drain_every_ms,
             strategy: Strategy::new(&scenario.strategy, ticks, scenario.seed),
             pace_changes: [0; 3],
@@ -353,6 +364,7 @@ impl Simulation {
         self.repeat(self.host_setup.heartbeat_every_ms, Due::Heartbeat);
         self.repeat(self.host_setup.refresh_every_ms, Due::Refresh);
         self.repeat(self.deployment.config.poll_s.saturating_mul(1000), Due::Poll);
+        self.repeat(VOLATILITY_EVERY_MS, Due::Volatility);
         self.repeat(self.metadata_every_ms(), Due::Metadata);
         self.repeat(self.drain_every_ms, Due::Beat);
         self.plan_markets();
@@ -424,7 +436,9 @@ impl Simulation {
             Due::FeedEnds(place) => self.stop_feed(place),
             Due::Tick => {
                 self.repeat(self.deployment.config.loop_tick_ms, Due::Tick);
-                self.hear([Event::LoopTicked]);
+                if self.host.is_fresh(HostInput::LoopTick) {
+                    self.hear([Event::LoopTicked]);
+                }
             }
             Due::Samples => {
                 self.repeat(self.host_setup.sample_every_ms, Due::Samples);
@@ -432,7 +446,7 @@ impl Simulation {
             }
             Due::Heartbeat => {
                 self.repeat(self.host_setup.heartbeat_every_ms, Due::Heartbeat);
-                if self.host.heart_beats {
+                if self.host.is_fresh(HostInput::Heartbeat) {
                     self.host.heartbeat_at = self.now();
                     self.hear([Event::HeartbeatSeen]);
                 }
@@ -444,12 +458,15 @@ impl Simulation {
             }
             Due::Poll => {
                 self.repeat(self.deployment.config.poll_s.saturating_mul(1000), Due::Poll);
-                self.hear([Event::MaintenanceAnnounced(None)]);
+                self.hear([self.host.polled(self.now())]);
+            }
+            Due::Volatility => {
+                self.repeat(VOLATILITY_EVERY_MS, Due::Volatility);
+                self.hear([self.host.volatility()]);
             }
             Due::Metadata => {
                 self.repeat(self.metadata_every_ms(), Due::Metadata);
-                let ids = (0..self.venue.markets().len()).filter_map(|place| u16::try_from(place).ok());
-                self.hear(ids.map(|place| Event::InstrumentRefreshed(InstrumentId(place))).collect::<Vec<_>>());
+                self.refresh_metadata();
             }
             Due::Beat => {
                 self.repeat(self.drain_every_ms, Due::Beat);
@@ -475,6 +492,14 @@ impl Simulation {
     pub(super) fn hear(&mut self, events: impl IntoIterator<Item = Event>) {
         if self.up {
             self.ready.extend(events);
+        }
+    }
+
+    /// The metadata of all instruments are fetched, unless a step stopped that.
+    pub(super) fn refresh_metadata(&mut self) {
+        if self.host.is_fresh(HostInput::Metadata) {
+            let ids = (0..self.venue.markets().len()).filter_map(|place| u16::try_from(place).ok());
+            self.hear(ids.map(|place| Event::InstrumentRefreshed(InstrumentId(place))).collect::<Vec<_>>());
         }
     }
 
@@ -602,7 +627,9 @@ fn check_instruments(scenario: &Scenario, recording: &[RecordedInput]) -> Result
             Action::DropBookChanges { instrument, .. }
             | Action::DropTrades { instrument, .. }
             | Action::RepeatTrades { instrument, .. }
-            | Action::StepBackTrades { instrument, .. } => vec![*instrument],
+            | Action::StepBackTrades { instrument, .. }
+            | Action::StrayOrder { instrument, .. }
+            | Action::ShiftPosition { instrument, .. } => vec![*instrument],
             Action::RejectOrders { instrument, .. } | Action::StarveOrders { instrument, .. } => {
                 instrument.iter().copied().collect()
             }

@@ -1,6 +1,9 @@
 //! The timeline: what each step does to the world.
 
-use drillfold_kernel::event::{CloseCause, Event, Socket};
+use drillfold_kernel::{
+    event::{CloseCause, Event, Socket},
+    units::{InstrumentId, NANO, Qty, Side},
+};
 
 use super::{
     crash::ArmedCrash,
@@ -8,8 +11,8 @@ use super::{
     simulation::{Due, Mark, Proposing, Simulation},
 };
 use crate::{
-    exchange::codes,
-    scenario::model::{self, Action},
+    exchange::{StrayOrder, Stress, codes},
+    scenario::model::{self, Action, Announcements, HostInput, InputState, MarketStress},
 };
 
 impl Simulation {
@@ -41,10 +44,11 @@ impl Simulation {
                 false
             }
             Action::ResumeLedger => self.ledger.resume(),
-            Action::Crash { down_ms, flush } => {
+            Action::Crash { down_ms, flush, damage } => {
                 let was_up = self.up;
                 if was_up {
                     self.crash(down_ms, flush);
+                    self.ledger_damaged = damage;
                 }
                 was_up
             }
@@ -84,14 +88,44 @@ impl Simulation {
                 let changed = std::mem::replace(&mut self.host.disk, disk) != disk;
                 self.sampled(changed)
             }
-            Action::SetHeartbeat(beats) => std::mem::replace(&mut self.host.heart_beats, beats) != beats,
+            Action::SetHeartbeat(beats) => {
+                let state = if beats { InputState::Fresh } else { InputState::Silent };
+                self.host.set_input(HostInput::Heartbeat, state, self.now())
+            }
             Action::SetDrift(drift_ms) => {
                 let changed = std::mem::replace(&mut self.host.drift_ms, drift_ms) != drift_ms;
                 if changed {
-                    self.hear([Event::ClockDriftSampled { drift_ms: Some(drift_ms) }]);
+                    self.hear([Event::ClockDriftSampled { drift_ms: self.host.drift(self.now()) }]);
                 }
                 changed
             }
+            Action::SetInput { input, state } => {
+                let changed = self.host.set_input(input, state, self.now());
+                if changed {
+                    self.read_again(input);
+                }
+                changed
+            }
+            Action::SetCertificate(state) => {
+                let changed = self.host.set_certificate(state);
+                if changed {
+                    self.read_again(HostInput::Certificate);
+                }
+                changed
+            }
+            Action::SetLatency { public_ms, private_ms, rest_ms } => {
+                self.network.set_delays(public_ms, private_ms, rest_ms)
+            }
+            Action::FetchLimits { succeeds, count } => {
+                (0..count).all(|_| self.input(|_| Event::LimitsFetched { succeeded: succeeds }))
+            }
+            Action::SampleQueue { queue, depth, capacity } => {
+                self.input(|_| Event::OutputQueueSampled { queue, depth, capacity })
+            }
+            Action::TryGroupLock(held) => self.input(|_| Event::GroupLockSampled { held }),
+            Action::SampleLimiter(credits) => self.input(|_| Event::LimiterSampled { credits }),
+            Action::StrayOrder { instrument, side, qty, rests } => self.stray_order(instrument, side, qty, rests),
+            Action::ShiftPosition { instrument, qty } => self.venue.shift_position(instrument, qty),
             Action::SetOverride { producer, signal } => {
                 let changed = self.host.set_override(producer, signal);
                 if changed {
@@ -99,6 +133,8 @@ impl Simulation {
                 }
                 changed
             }
+            Action::SetMarket(stress) => self.set_market(stress),
+            Action::Announce(announcements) => self.announce(announcements),
             Action::SetStrategy { open_every_ms, close_every_ms, cancel_every_ms } => {
                 self.set_paces([open_every_ms, close_every_ms, cancel_every_ms])
             }
@@ -131,6 +167,54 @@ impl Simulation {
             self.hear(self.host.samples(self.now()));
         }
         changed
+    }
+
+    /// Changes the reference instrument's market; book, ticker and index follow at their own paces.
+    fn set_market(&mut self, stress: MarketStress) -> bool {
+        let MarketStress { spread_bps, depth_usd, basis_bps, volatility } = stress;
+        let depth = depth_usd.map(|usd| Qty(usd.saturating_mul(NANO)));
+        let read = self.host.set_volatility(volatility);
+        let stress = Stress { spread_bps, depth, basis_bps };
+        self.reference.is_some_and(|reference| self.venue.set_stress(reference, stress)) || read
+    }
+
+    /// An input that changed is read at once; one that only ever comes is waited for.
+    fn read_again(&mut self, input: HostInput) {
+        let now = self.now();
+        let [policy, certificate, fee_model, drift] =
+            self.host.refreshed(now, &self.build_id, &self.deployment.runtime_config_hash);
+        match input {
+            HostInput::Margin | HostInput::DiskPrimary | HostInput::DiskSecondary => {
+                self.hear(self.host.samples(now));
+            }
+            HostInput::Policy => self.hear([policy]),
+            HostInput::Certificate => self.hear([certificate]),
+            HostInput::FeeModel => self.hear([fee_model]),
+            HostInput::Drift => self.hear([drift]),
+            HostInput::Metadata => self.refresh_metadata(),
+            HostInput::Heartbeat | HostInput::LoopTick => {}
+        }
+    }
+
+    /// Changes the announcements, and lets them be polled at once.
+    fn announce(&mut self, announcements: Announcements) -> bool {
+        let now = self.now();
+        let changed = self.host.announce(announcements, now);
+        if changed {
+            self.hear([self.host.polled(now)]);
+        }
+        changed
+    }
+
+    /// The venue takes an order with our label from somebody else, and tells its owner, which is us.
+    fn stray_order(&mut self, instrument: usize, side: Side, qty: Qty, rests: bool) -> bool {
+        let Ok(place) = u16::try_from(instrument) else { return false };
+        self.strays = self.strays.saturating_add(1);
+        let order = StrayOrder { number: self.strays, instrument: InstrumentId(place), side, qty, rests };
+        let reports = self.venue.place_stray(self.now(), &order);
+        let placed = !reports.is_empty();
+        self.report(reports);
+        placed
     }
 
     fn resume_feed(&mut self) -> bool {

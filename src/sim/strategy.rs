@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use drillfold_kernel::{
     event::{
-        Action, Event, GroupProposal, LegProposal, OwnTrade, RestAnswer, Ticker, TimeInForce, VenueOrder,
-        VenuePosition, VenueState,
+        Action, EdgeInputs, Event, GroupProposal, LegProposal, OrderType, OwnTrade, RestAnswer, Ticker, TimeInForce,
+        VenueOrder, VenuePosition, VenueState,
     },
     identity::parse_label,
     units::{InstrumentId, IntentHash, OrderId, Price, Qty, Side, TimeMs, TradeId},
@@ -258,6 +258,10 @@ impl Strategy {
             qty,
             price: self.price(instrument, side, past)?,
             time_in_force,
+            order_type: OrderType::Limit,
+            linked: false,
+            post_only: false,
+            contracts: None,
         })
     }
 
@@ -277,7 +281,7 @@ impl Strategy {
             strategy_id: STRATEGY_ID.into(),
             group_id: group_id(self.groups),
             structure_fingerprint: fingerprint(&legs),
-            net_edge_usd_cents,
+            edge: EdgeInputs::net(net_edge_usd_cents),
             legs,
         }
     }

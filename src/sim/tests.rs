@@ -8,8 +8,8 @@ use drillfold_kernel::{
     effect::{CancelReason, CancelRequest, Effect, OrderRequest, RestQuery, Route},
     event::{
         Action as LegAction, BookChange, BookSnapshot, CloseCause, Event, GroupProposal, InstrumentKind, IntentClass,
-        IntentRecord, LedgerRecord, LegProposal, Level, OperatorCommand, Override, Producer, RestAnswer, SlotReading,
-        Socket, TimeInForce, TlsmState, VenueState,
+        IntentRecord, LedgerRecord, LegProposal, Level, OperatorCommand, OrderType, Override, Producer, RestAnswer,
+        SlotReading, Socket, TimeInForce, TlsmState, VenueState,
     },
     identity::{Fields, intent_hash, label, parse_label},
     slot::Slot,
@@ -21,8 +21,8 @@ use super::*;
 use crate::{
     exchange::MarketData,
     scenario::model::{
-        Action, CrashPoint, Host, InstrumentSetup, Latency, LedgerWriter, Market, Scenario, Step, Strategy, Withheld,
-        World,
+        Action, Announcements, CrashPoint, Host, HostInput, InputState, InstrumentSetup, Latency, LedgerWriter, Market,
+        MarketStress, Scenario, Step, Strategy, Withheld, World,
     },
 };
 
@@ -49,6 +49,7 @@ fn scenario(steps: Vec<Step>) -> Scenario {
         name: "world".into(),
         variant: None,
         drill: None,
+        matrix: None,
         title: String::new(),
         shows: String::new(),
         seed: 7,
@@ -95,6 +96,7 @@ fn scenario(steps: Vec<Step>) -> Scenario {
                 disk: Ppm(400_000),
                 disk_secondary: Ppm(400_000),
                 drift_ms: 3,
+                volatility: Ppm(500_000),
             },
             ledger: LedgerWriter { drain_every_ms: 20, batch: 64 },
             withhold: Vec::new(),
@@ -588,7 +590,7 @@ fn orders_over_rest_need_no_socket() {
 #[test]
 fn a_crash_silences_everything_and_loses_the_queue() {
     for flush in [false, true] {
-        let mut crashing = scenario(vec![step(3_000, Action::Crash { down_ms: 2_000, flush })]);
+        let mut crashing = scenario(vec![step(3_000, Action::Crash { down_ms: 2_000, flush, damage: false })]);
         // The writer is too slow to have drained much.
         crashing.world.ledger = LedgerWriter { drain_every_ms: 1_000, batch: 5 };
         let run = run(&crashing);
@@ -753,6 +755,10 @@ fn inputs_go_in_while_there_is_a_process() {
         qty: Qty(10 * NANO),
         price: Price::ZERO,
         time_in_force: TimeInForce::ImmediateOrCancel,
+        order_type: OrderType::Limit,
+        linked: false,
+        post_only: false,
+        contracts: None,
     };
     let group = Action::ProposeGroup { net_edge_usd_cents: None, legs: vec![leg(Side::Buy, 0), leg(Side::Sell, 1)] };
     let token = Action::ReportToken { subsystem: "svi".into(), token: "FAKE".into() };
@@ -760,10 +766,10 @@ fn inputs_go_in_while_there_is_a_process() {
         step(2_000, group.clone()),
         step(2_001, token.clone()),
         step(2_002, Action::Operator(OperatorCommand::Kill)),
-        step(3_000, Action::Crash { down_ms: 1_000, flush: false }),
+        step(3_000, Action::Crash { down_ms: 1_000, flush: false, damage: false }),
         step(3_500, group),
         step(3_500, token),
-        step(3_500, Action::Crash { down_ms: 1, flush: false }),
+        step(3_500, Action::Crash { down_ms: 1, flush: false, damage: false }),
     ]);
     assert_eq!(run.simulation.step_effects(), [1, 1, 1, 1, 0, 0, 0]);
     let legs = run.events().find_map(|(at, event)| match event {
@@ -911,7 +917,7 @@ fn worlds_that_cannot_be_are_refused() {
         "recorded input 4 is at 1800 ms, after one at 2100 ms; sort the recording by time",
     );
     check(
-        |s, _| s.steps = vec![step(1, Action::Crash { down_ms: -5, flush: false })],
+        |s, _| s.steps = vec![step(1, Action::Crash { down_ms: -5, flush: false, damage: false })],
         vec![],
         "step.down is -5, expected 0 or more",
     );
@@ -945,6 +951,8 @@ fn zero_strength() -> impl proptest::strategy::Strategy<Value = Action> {
         Action::SetHeartbeat(true),
         Action::SetDrift(base.world.host.drift_ms),
         Action::SetOverride { producer: Producer::Cortex, signal: Override::None },
+        Action::SetMarket(MarketStress::default()),
+        Action::Announce(Announcements::Nothing),
         Action::SetStrategy { open_every_ms: None, close_every_ms: None, cancel_every_ms: None },
         Action::SetStrategy { open_every_ms: Some(250), close_every_ms: Some(900), cancel_every_ms: Some(1_300) },
     ])
@@ -999,7 +1007,7 @@ mod property_tests {
         #[test]
         fn prop_any_timeline_ends_without_a_panic(
             seed in any::<u64>(),
-            steps in prop::collection::vec((0_i64..8_000, 0_usize..16, 0_u32..5), 0..12),
+            steps in prop::collection::vec((0_i64..8_000, 0_usize..22, 0_u32..5), 0..12),
         ) {
             let mut steps: Vec<Step> = steps
                 .into_iter()
@@ -1029,7 +1037,7 @@ mod property_tests {
             4 => Action::StarveOrders { instrument: None, count, fill: Ppm(300_000) },
             5 => Action::StallLedger,
             6 => Action::ResumeLedger,
-            7 => Action::Crash { down_ms: i64::from(count) * 100, flush: count > 2 },
+            7 => Action::Crash { down_ms: i64::from(count) * 100, flush: count > 2, damage: count > 3 },
             8 => Action::CrashAt { point: points[count as usize % points.len()], nth: count, down_ms: 300 },
             9 => Action::Redeploy { build_id: format!("b{count}"), down_ms: 100 },
             10 => Action::TooManyRequests,
@@ -1037,6 +1045,16 @@ mod property_tests {
             12 => Action::DropPrivateSocket,
             13 => Action::DropPublicSocket,
             14 => Action::LoseRest { count },
+            15 => Action::SetInput { input: HostInput::LoopTick, state: InputState::Silent },
+            16 => Action::SetInput { input: HostInput::DiskPrimary, state: InputState::Unreadable },
+            17 => Action::SetLatency {
+                public_ms: Some((i64::from(count), i64::from(count) * 50)),
+                private_ms: None,
+                rest_ms: Some((0, i64::from(count) * 100)),
+            },
+            18 => Action::Announce(Announcements::Maintenance { in_ms: i64::from(count) * 100, for_ms: 500 }),
+            19 => Action::StrayOrder { instrument: 0, side: Side::Buy, qty: Qty(100 * NANO), rests: count > 2 },
+            20 => Action::ShiftPosition { instrument: 1, qty: Qty(i64::from(count) * NANO) },
             _ => Action::RejectOrders { instrument: None, only_legs: false, count, code: 1 },
         }
     }

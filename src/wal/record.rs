@@ -29,6 +29,8 @@ use drillfold_kernel::event::Event;
 use super::digest::Digest128;
 use super::error::RecordError;
 
+#[cfg(test)]
+pub(super) use schema::SUPERSEDED;
 pub use view::{BookChangeView, EventView, LevelsView, TickerView, TradesView};
 pub(super) use view::{decode_event_into, view_event};
 
@@ -56,7 +58,7 @@ pub fn event_names() -> impl Iterator<Item = &'static str> {
 /// Fingerprints of every event schema that a released build has written, oldest first; the last is this build's own.
 ///
 /// A log whose schema is not here is not decoded: the same kind and version could have meant something else there.
-const KNOWN_EVENT_SCHEMAS: &[&str] = &["da42e9466c44ef4fa201e4dfc1fac7b1"];
+const KNOWN_EVENT_SCHEMAS: &[&str] = &["da42e9466c44ef4fa201e4dfc1fac7b1", "dfa77f0dd78bd89beaabb48932a627e6"];
 
 /// Archives `event` into `payload`, whose old content is dropped, and returns its record type.
 ///

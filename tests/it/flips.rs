@@ -13,11 +13,11 @@ use crate::project::{BaseRun, ProjectCopy, base_runs, done, in_parallel, root};
 
 /// A value changed in one place, with what a failure must say of it.
 #[derive(Clone, Debug)]
-struct Flip {
+pub(crate) struct Flip {
     /// The whole changed value.
-    changed: Value,
+    pub(crate) changed: Value,
     /// Path of the place: keys with dots, places of a list in brackets.
-    place: String,
+    pub(crate) place: String,
     /// Outermost key of the place.
     key: String,
     /// What kind of change it is.
@@ -39,7 +39,7 @@ enum Kind {
 }
 
 /// Returns the value with each leaf changed in turn, each list with one entry more and one less, and each key left out.
-fn flips(value: &Value) -> Vec<Flip> {
+pub(crate) fn flips(value: &Value) -> Vec<Flip> {
     let mut found = Vec::new();
     visit(value, "", &mut |kind, place, changed, expected, before| {
         let key = place.split(['.', '[']).next().unwrap_or_default().to_owned();
@@ -127,7 +127,7 @@ fn names(text: &str, flip: &Flip) -> bool {
 }
 
 /// Asserts that a report fails for a flip, in so many words.
-fn assert_fails(report: &Report, subject: &str, flip: &Flip) {
+pub(crate) fn assert_fails(report: &Report, subject: &str, flip: &Flip) {
     assert_eq!(report.verdict, Verdict::Fail, "{subject}: {} may be anything", flip.place);
     let named = report.failures().any(|check| check.subject.contains(subject) && names(&check.seen, flip));
     let failures: Vec<_> = report.failures().collect();
@@ -186,7 +186,7 @@ fn a_golden_that_is_missing_fails() {
             let mut references = base.references.clone();
             references.goldens.remove(snapshot);
             let report = judged(base, &references);
-            let file = golden_file(base.outcome.scenario.drill.expect("a drill"), snapshot).expect("a golden's name");
+            let file = golden_file(&base.outcome.scenario, snapshot).expect("a golden's name");
             assert_eq!(report.verdict, Verdict::Fail);
             assert!(report.failures().any(|check| check.seen.contains(&file)), "{file}");
         }
@@ -260,13 +260,13 @@ fn ten_flips_through_the_program() {
     let copy = ProjectCopy::new();
     let mut cases = Vec::new();
     for (place, base) in base_runs().iter().enumerate() {
-        let number = base.outcome.scenario.drill.expect("a drill");
         let snapshots: Vec<&String> = base.references.goldens.keys().collect();
         let snapshot = snapshots[place % snapshots.len()];
         let document = &base.references.goldens[snapshot].document;
         let leaves: Vec<Flip> = flips(document).into_iter().filter(|flip| flip.kind == Kind::Leaf).collect();
         let flip = leaves[(place * 11 + 6) % leaves.len()].clone();
-        let file = format!("fixtures/status/{}", golden_file(number, snapshot).expect("a golden's name"));
+        let file =
+            format!("fixtures/status/{}", golden_file(&base.outcome.scenario, snapshot).expect("a golden's name"));
         let text = serde_json::to_string_pretty(&flip.changed).expect("a document can be written");
         cases.push((base, file, text, snapshot.clone(), flip));
     }

@@ -33,13 +33,13 @@ fn refused(arguments: &[&str], code: i32, says: &[&str]) {
 #[test]
 fn a_place_can_be_written_in_four_ways() {
     let log = log("drill_5_ws_book_gap.wal");
-    for place in ["605", "2026-01-05T09:00:10.083Z", "@1767603610083", "+10.083s"] {
+    for place in ["615", "2026-01-05T09:00:10.083Z", "@1767603610083", "+10.083s"] {
         let found = json(&["replay", &log, "--at", place, "--format", "json"], 0);
-        assert_eq!((&found["seq"], &found["at_ms"]), (&605.into(), &1_767_603_610_083_i64.into()), "{place}");
+        assert_eq!((&found["seq"], &found["at_ms"]), (&615.into(), &1_767_603_610_083_i64.into()), "{place}");
         assert_eq!(found["status"]["open_permission_blocked_latch"], true, "{place}");
     }
     refused(&["replay", &log, "--at", "soon"], 2, &["expected an event's number"]);
-    refused(&["replay", &log, "--at", "99999"], 2, &["there is no event 99999: the log's last is 2340"]);
+    refused(&["replay", &log, "--at", "99999"], 2, &["there is no event 99999: the log's last is 2380"]);
     assert!(drillfold(&["replay", &log, "--at", "0"]).out.starts_with("no process was up"));
 }
 
@@ -104,7 +104,7 @@ fn change_first_chain(trace: &mut [u8]) {
 #[test]
 fn explain_prints_the_way_from_the_mode_to_the_trigger() {
     let log = log("drill_5_ws_book_gap.wal");
-    let found = drillfold(&["explain", &log, "--at", "605"]);
+    let found = drillfold(&["explain", &log, "--at", "615"]);
     assert_eq!(found.code, 0, "{}", found.err);
     let chain = found.out.lines().find(|line| line.contains(" <- ")).unwrap();
     let parts: Vec<&str> = chain.trim().split(" <- ").collect();
@@ -117,10 +117,10 @@ fn explain_prints_the_way_from_the_mode_to_the_trigger() {
             "gap in a feed of BTC-PERPETUAL"
         ]
     );
-    assert!(parts[4].starts_with("event 605 (BookChanged: BTC-PERPETUAL, change "), "{chain}");
+    assert!(parts[4].starts_with("event 615 (BookChanged: BTC-PERPETUAL, change "), "{chain}");
     assert_eq!(parts[5], "trigger (the network loses the next book change of the perpetual)");
-    let program = json(&["explain", &log, "--at", "605", "--format", "json"], 0);
-    assert_eq!(program["explanation"]["codes"][0]["raised"]["seq"], 605);
+    let program = json(&["explain", &log, "--at", "615", "--format", "json"], 0);
+    assert_eq!(program["explanation"]["codes"][0]["raised"]["seq"], 615);
     assert!(drillfold(&["explain", &log, "--at", "0"]).out.contains("no process was up"));
 }
 

@@ -1,7 +1,9 @@
 //! The integration tests: one binary, one module a subject.
 
+mod acceptance;
 mod bad_scenarios;
 mod containment_prices;
+mod coverage;
 mod determinism;
 mod documents;
 mod flips;
@@ -18,6 +20,7 @@ mod log_writer;
 #[cfg(target_os = "linux")]
 #[path = "../../benches/support/market_data.rs"]
 mod market_data;
+mod matrices;
 #[cfg(target_os = "linux")]
 mod memory;
 mod planted;
@@ -32,5 +35,7 @@ mod replay;
 #[path = "../../src/kernel/tests/rules/rig.rs"]
 mod rig;
 mod seeds;
+mod serve;
+mod status_document;
 mod tidy;
 mod validator;

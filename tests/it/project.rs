@@ -26,7 +26,7 @@ use tempfile::TempDir;
 /// What a run reads and writes, below the project's folder.
 pub const FOLDERS: [&str; 5] = ["scenarios", "fixtures", "specs", "wal-logs", "evidence"];
 
-/// A drill's base run, simulated once for all tests.
+/// A drill's base run or a run of a matrix, simulated once for all tests.
 pub struct BaseRun {
     /// The run.
     pub outcome: Outcome,
@@ -48,13 +48,23 @@ pub fn root() -> &'static Path {
 
 /// Returns a folder for builds that a test makes, beside the builds of the tests themselves.
 pub fn build_folder(name: &str) -> PathBuf {
-    let binary = Path::new(env!("CARGO_BIN_EXE_drillfold"));
-    binary.ancestors().nth(2).expect("the program lies in target/profile/").join(name)
+    target_folder().join(name)
 }
 
-/// Returns the drills' scenario files in order.
+/// Returns the folder that the tests themselves were built in.
+pub fn target_folder() -> &'static Path {
+    let binary = Path::new(env!("CARGO_BIN_EXE_drillfold"));
+    binary.ancestors().nth(2).expect("the program lies in target/profile/")
+}
+
+/// Returns the drills' scenario files in order: those that lie in `scenarios/` itself.
 pub fn scenario_files() -> Vec<PathBuf> {
-    Project::new(root().to_owned()).scenario_files(&[]).expect("the drills are there")
+    every_file().into_iter().filter(|file| file.parent() == Some(&root().join("scenarios"))).collect()
+}
+
+/// Returns every scenario file of the project.
+fn every_file() -> Vec<PathBuf> {
+    Project::new(root().to_owned()).scenario_files(&[]).expect("scenarios are there")
 }
 
 /// Returns every scenario and variant of a file.
@@ -65,6 +75,12 @@ pub fn scenarios(file: &Path) -> Vec<Scenario> {
 /// Returns every drill and variant.
 pub fn all_scenarios() -> Vec<Scenario> {
     scenario_files().iter().flat_map(|file| scenarios(file)).collect()
+}
+
+/// Returns every scenario and variant of the matrices: those in folders below `scenarios/`.
+pub fn matrix_scenarios() -> Vec<Scenario> {
+    let drills = scenario_files();
+    every_file().iter().filter(|file| !drills.contains(file)).flat_map(|file| scenarios(file)).collect()
 }
 
 /// Returns what a scenario is held against.
@@ -95,6 +111,17 @@ pub fn base_runs() -> &'static [BaseRun] {
         let bases: Vec<Scenario> = all_scenarios().into_iter().filter(|of| of.variant.is_none()).collect();
         assert_eq!(bases.len(), 8, "the checklist has eight drills");
         in_parallel(&bases, |scenario| BaseRun { outcome: simulate(scenario), references: references(scenario) })
+    })
+}
+
+/// Returns the runs of the matrices, variants too.
+pub fn matrix_runs() -> &'static [BaseRun] {
+    static RUNS: OnceLock<Vec<BaseRun>> = OnceLock::new();
+    RUNS.get_or_init(|| {
+        in_parallel(&matrix_scenarios(), |scenario| BaseRun {
+            outcome: simulate(scenario),
+            references: references(scenario),
+        })
     })
 }
 
@@ -204,6 +231,12 @@ pub fn done(mut command: Command) -> Done {
 /// Runs cargo in the project's folder, without what cargo's own run of the tests put into the environment, and returns
 /// whether it succeeded and what it said.
 pub fn cargo(arguments: &[&str], variables: &[(&str, &OsStr)]) -> (bool, String) {
+    let output = cargo_output(arguments, variables);
+    (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+/// As [`cargo`], and returns all that it put out.
+pub fn cargo_output(arguments: &[&str], variables: &[(&str, &OsStr)]) -> Output {
     let mut command = Command::new(option_env!("CARGO").unwrap_or("cargo"));
     command.args(arguments).current_dir(root());
     for name in
@@ -212,8 +245,7 @@ pub fn cargo(arguments: &[&str], variables: &[(&str, &OsStr)]) -> (bool, String)
         command.env_remove(name);
     }
     command.envs(variables.iter().copied());
-    let output = command.output().expect("cargo can be run");
-    (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+    command.output().expect("cargo can be run")
 }
 
 /// Returns every file below a folder by its path there, with its bytes.

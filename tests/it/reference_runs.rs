@@ -4,7 +4,7 @@ use drillfold::{judge::run::run_watched, scenario::model::Scenario};
 use drillfold_kernel::{Kernel, event::Event};
 
 use crate::{
-    project::{all_scenarios, in_parallel, recording_of},
+    project::{all_scenarios, in_parallel, matrix_scenarios, recording_of},
     reference::Reference,
     rig::published,
 };
@@ -20,6 +20,7 @@ fn the_reference_agrees_at_every_event_of_every_run() {
             runs.push(Scenario { seed, ..scenario.clone() });
         }
     }
+    runs.extend(matrix_scenarios());
     let compared: u64 = in_parallel(&runs, compare).into_iter().sum();
     println!("compared after {compared} events of {} runs", runs.len());
     assert!(compared > 100_000, "{compared}");

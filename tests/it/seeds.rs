@@ -7,7 +7,7 @@ use drillfold::{
     scenario::model::Scenario,
 };
 
-use crate::project::{all_scenarios, base_runs, in_parallel, references, simulate};
+use crate::project::{all_scenarios, base_runs, in_parallel, matrix_scenarios, references, simulate};
 
 /// The first of the other seeds; far from the scenarios' own.
 const FIRST_SEED: u64 = 1_000;
@@ -17,6 +17,9 @@ const DRILL_SEEDS: u64 = 100;
 
 /// How many other seeds each variant runs under.
 const VARIANT_SEEDS: u64 = 10;
+
+/// How many other seeds each scenario of a matrix runs under; their rules stand in the kernel's own tests.
+const MATRIX_SEEDS: u64 = 2;
 
 /// Runs each scenario under each seed and returns a line for every run that does not pass.
 fn failures(scenarios: &[Scenario], seeds: u64) -> Vec<String> {
@@ -54,6 +57,15 @@ fn every_variant_passes_over_ten_other_seeds() {
     let variants: Vec<Scenario> = all_scenarios().into_iter().filter(|of| of.variant.is_some()).collect();
     let failed = failures(&variants, VARIANT_SEEDS);
     println!("{} variants over {VARIANT_SEEDS} seeds in {:.1?}", variants.len(), begun.elapsed());
+    assert!(failed.is_empty(), "{} runs do not pass:\n{}", failed.len(), failed.join("\n"));
+}
+
+#[test]
+fn every_scenario_of_the_matrices_passes_over_other_seeds() {
+    let begun = Instant::now();
+    let scenarios = matrix_scenarios();
+    let failed = failures(&scenarios, MATRIX_SEEDS);
+    println!("{} scenarios of matrices over {MATRIX_SEEDS} seeds in {:.1?}", scenarios.len(), begun.elapsed());
     assert!(failed.is_empty(), "{} runs do not pass:\n{}", failed.len(), failed.join("\n"));
 }
 

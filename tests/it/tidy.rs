@@ -25,9 +25,13 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("judge", &["sim", "replay", "scenario", "wal", "contract", "text"]),
     ("inspect", &["judge", "replay", "wal", "contract", "text"]),
     ("evidence", &["judge", "contract"]),
+    ("serve", &[]),
     (
         "cli",
-        &["contract", "evidence", "feed", "inspect", "judge", "replay", "scenario", "sim", "storage", "text", "wal"],
+        &[
+            "contract", "evidence", "feed", "inspect", "judge", "replay", "scenario", "serve", "sim", "storage",
+            "text", "wal",
+        ],
     ),
 ];
 
@@ -50,6 +54,8 @@ const CRATES: &[(&str, &[&str])] = &[
     ("clap", &["cli/"]),
     ("anyhow", &["cli/"]),
     ("ureq", &["cli/validate.rs"]),
+    ("hyper", &["serve/"]),
+    ("tokio", &["serve/"]),
     ("annotate_snippets", &["scenario/"]),
     ("schemars", &["scenario/"]),
 ];
@@ -57,8 +63,14 @@ const CRATES: &[(&str, &[&str])] = &[
 /// Files outside of the storage room that read files named on the command line.
 const READS_FILES: &[&str] = &["cli/registry.rs", "cli/validate.rs"];
 
-/// Files that write a log while something else goes on: they may use a thread, and measure how long it has waited.
-const MAY_WAIT: &[(&str, &str)] = &[("wal/queued_writer.rs", "std::thread"), ("wal/clock.rs", "Instant")];
+/// Files that write a log or answer requests while something else goes on: they may use a thread, listen, and measure how
+/// long something has waited.
+const MAY_WAIT: &[(&str, &str)] = &[
+    ("wal/queued_writer.rs", "std::thread"),
+    ("wal/clock.rs", "Instant"),
+    ("serve/server.rs", "std::thread"),
+    ("serve/server.rs", "std::net"),
+];
 
 /// A source file: its path below `src/`, its code without comments and with empty texts, and its texts.
 struct Source {

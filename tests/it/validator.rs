@@ -2,7 +2,7 @@
 
 use std::{fs, path::PathBuf};
 
-use crate::project::{base_runs, done, files_below, program, root};
+use crate::project::{base_runs, done, files_below, matrix_runs, program, root};
 
 const SCHEMA: &str = "specs/status/status_csp_exact.schema.json";
 
@@ -22,7 +22,7 @@ fn committed() -> Vec<PathBuf> {
 #[test]
 fn goldens_and_observed_statuses_are_valid_strictly() {
     let files = committed();
-    let goldens: usize = base_runs().iter().map(|base| base.references.goldens.len()).sum();
+    let goldens: usize = base_runs().iter().chain(matrix_runs()).map(|base| base.references.goldens.len()).sum();
     assert_eq!(files.len(), goldens + 8, "{files:?}");
     for file in files {
         let file = file.display().to_string();

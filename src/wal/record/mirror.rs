@@ -1,6 +1,7 @@
 //! How values of the kernel become archived ones and back.
 
 use drillfold_kernel::config::{Config, ConfigError};
+use drillfold_kernel::event::{EdgeInputs, Event, GroupProposal, LegProposal, OrderType};
 use drillfold_kernel::registry::ModeReason;
 use drillfold_kernel::units::{
     InstrumentId, IntentHash, OrderId, Ppm, Price, Qty, RequestId, TimeMs, TradeId, UnderlyingId,
@@ -13,7 +14,9 @@ use rkyv::{Archive, Deserialize, Serialize};
 
 use super::super::error::RecordError;
 use super::super::frame::PAYLOAD_SIZE_BYTES_MAX;
-use super::schema::{ConfigV1, ModeReasonV1, NamedValueV1};
+use super::schema::{
+    ConfigV1, GroupProposalV1, GroupProposedV1, LegProposalV1, ModeReasonV1, NamedValueV1, ReplaceProposedV1,
+};
 
 /// A type of the log that stands for `K` of the kernel.
 pub(super) trait Mirror<K>: Sized {
@@ -127,6 +130,53 @@ impl Mirror<ModeReason> for ModeReasonV1 {
     fn restore(self) -> Result<ModeReason, RecordError> {
         ModeReason::from_token(&self.token)
             .ok_or(RecordError::UnknownToken { registry: "mode reasons", token: self.token })
+    }
+}
+
+/// Version 1 of a leg knew limit orders alone: nothing linked, none post-only, no contracts.
+impl LegProposalV1 {
+    fn into_leg(self) -> Result<LegProposal, RecordError> {
+        Ok(LegProposal {
+            instrument: InstrumentId(self.instrument),
+            side: self.side.restore()?,
+            action: self.action.restore()?,
+            reduce_only: self.reduce_only,
+            qty: Qty(self.qty),
+            price: Price(self.price),
+            time_in_force: self.time_in_force.restore()?,
+            order_type: OrderType::Limit,
+            linked: false,
+            post_only: false,
+            contracts: None,
+        })
+    }
+}
+
+/// Version 1 of a group had its edge net already, without what it was made of.
+impl GroupProposalV1 {
+    fn into_group(self) -> Result<GroupProposal, RecordError> {
+        Ok(GroupProposal {
+            strategy_id: self.strategy_id,
+            group_id: self.group_id,
+            structure_fingerprint: self.structure_fingerprint,
+            edge: EdgeInputs::net(self.net_edge_usd_cents),
+            legs: self.legs.into_iter().map(LegProposalV1::into_leg).collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+impl GroupProposedV1 {
+    /// Returns the event as this build has it.
+    pub(super) fn into_event(self) -> Result<Event, RecordError> {
+        Ok(Event::GroupProposed(self.group.into_group()?))
+    }
+}
+
+impl ReplaceProposedV1 {
+    /// Returns the event as this build has it.
+    pub(super) fn into_event(self) -> Result<Event, RecordError> {
+        let replacement = self.replacement.into_group()?;
+        Ok(Event::ReplaceProposed { intent: IntentHash(self.intent), replacement })
     }
 }
 

@@ -1,8 +1,8 @@
 //! The record types, all of them, in one macro call.
 //!
 //! A kind is never reused, and a type never edited, once a log with it exists. To change an event: add a type with the
-//! next version, keep the old one with a conversion that says what it meant, append the new fingerprint in `record`, and
-//! add a log with the new version to `wal-logs/`.
+//! next version, move the old one to `superseded` with an `into_event` in `mirror` that says what it meant, append the new
+//! fingerprint in `record`, and add a log with the new version to `wal-logs/`.
 
 use drillfold_kernel::event as kernel;
 use drillfold_kernel::event::Event;
@@ -16,7 +16,7 @@ use crate::wal::error::RecordError;
 /// Defines the types of the log, their conversions, and the table that the fingerprint is made of.
 ///
 /// `choices` mirror enums without data, `structs` structs, `enums` enums with data, each as `Type = kernel type`;
-/// `values` are converted by hand, in `mirror`.
+/// `values` are converted by hand, in `mirror`; so are `superseded` records, which are read and not written any more.
 /// `events` are `kind.version Variant { fields } as Type`; the field of a tuple variant is given as `(name: type)`.
 macro_rules! schema {
     (
@@ -36,6 +36,9 @@ macro_rules! schema {
             $( ($event_tuple:ident: $event_tuple_type:ty) )?
             $( { $($event_field:ident: $event_type:ty),* $(,)? } )?
             as $record:ident
+        )*}
+        superseded {$(
+            $old_kind:literal v $old_version:literal $old_record:ident { $($old_field:ident: $old_type:ty),* $(,)? }
         )*}
     ) => {
         $(
@@ -133,6 +136,18 @@ macro_rules! schema {
             const _: () = assert!($kind != 0 && $kind <= crate::wal::control::EVENT_KIND_MAX && $version != 0);
         )*
 
+        $(
+            #[derive(Archive, Serialize, Deserialize, Debug, Clone, PartialEq)]
+            pub(super) struct $old_record { $(pub(super) $old_field: $old_type),* }
+
+            const _: () = assert!(align_of::<<$old_record as Archive>::Archived>() == 1);
+        )*
+
+        /// Record types that are read and not written any more.
+        #[cfg(test)]
+        pub(in crate::wal) const SUPERSEDED: &[RecordType] =
+            &[$(RecordType { kind: $old_kind, version: $old_version }),*];
+
         /// Kind, version and name of each event.
         pub(super) const EVENTS: &[(u16, u16, &str)] = &[$(($kind, $version, stringify!($event))),*];
 
@@ -162,6 +177,12 @@ macro_rules! schema {
                 })),
                 size_of::<<$record as Archive>::Archived>(),
             ),)*
+            $((
+                concat!("superseded ", stringify!($old_kind v $old_version $old_record {
+                    $($old_field: $old_type),*
+                })),
+                size_of::<<$old_record as Archive>::Archived>(),
+            ),)*
         ];
 
         pub(super) fn encode(event: &Event, payload: &mut Vec<u8>) -> Result<RecordType, RecordError> {
@@ -186,6 +207,9 @@ macro_rules! schema {
                         $( (Mirror::restore($event_tuple)?) )?
                         $( { $($event_field: Mirror::restore($event_field)?),* } )?
                     )
+                })*
+                $(($old_kind, $old_version) => {
+                    unarchive::<$old_record>(stringify!($old_record), payload)?.into_event()
                 })*
                 (kind, version) => Err(match record_type.event_name() {
                     Some(event) => RecordError::UnknownVersion { event, version },
@@ -258,6 +282,15 @@ schema! {
         InstrumentKindV1 = kernel::InstrumentKind { Perpetual, Future, Option }
         VenueStateV1 = kernel::VenueState { Open, Filled, Cancelled, Rejected }
         ActionV1 = kernel::Action { Place, Close, Hedge, Unknown }
+        OrderTypeV1 = kernel::OrderType { Limit, Market, StopMarket, StopLimit }
+        CancelRefusalV1 = kernel::CancelRefusal {
+            InvalidInstrument,
+            NotFound,
+            OrderbookClosed,
+            InstrumentNotOpen,
+            AlreadyGone,
+            Other,
+        }
         TimeInForceV1 = kernel::TimeInForce { ImmediateOrCancel, GoodTilCancelled }
         IntentClassV1 = kernel::IntentClass { Open, Close, Hedge, Rescue, EmergencyClose, EmergencyHedge }
         TlsmStateV1 = kernel::TlsmState { Created, Sent, Acked, PartiallyFilled, Filled, Canceled, Failed }
@@ -268,6 +301,22 @@ schema! {
         NamedValueV1 { name: String, value: i64 }
         ConfigV1 { values: Vec<NamedValueV1> }
         ModeReasonV1 { token: String }
+        LegProposalV1 {
+            instrument: u16,
+            side: SideV1,
+            action: ActionV1,
+            reduce_only: Option<bool>,
+            qty: i64,
+            price: i64,
+            time_in_force: TimeInForceV1,
+        }
+        GroupProposalV1 {
+            strategy_id: String,
+            group_id: String,
+            structure_fingerprint: u64,
+            net_edge_usd_cents: Option<i64>,
+            legs: Vec<LegProposalV1>,
+        }
     }
     structs {
         SampleV1 = kernel::Sample { value: Option<i64>, at: Option<i64> }
@@ -335,7 +384,7 @@ schema! {
             at: i64,
         }
         VenuePositionV1 = kernel::VenuePosition { instrument: u16, qty: i64 }
-        LegProposalV1 = kernel::LegProposal {
+        LegProposalV2 = kernel::LegProposal {
             instrument: u16,
             side: SideV1,
             action: ActionV1,
@@ -343,13 +392,29 @@ schema! {
             qty: i64,
             price: i64,
             time_in_force: TimeInForceV1,
+            order_type: OrderTypeV1,
+            linked: bool,
+            post_only: bool,
+            contracts: Option<i64>,
         }
-        GroupProposalV1 = kernel::GroupProposal {
+        EdgeInputsV1 = kernel::EdgeInputs {
+            gross_usd_cents: Option<i64>,
+            fee_usd_cents: Option<i64>,
+            slippage_usd_cents: Option<i64>,
+        }
+        GroupProposalV2 = kernel::GroupProposal {
             strategy_id: String,
             group_id: String,
             structure_fingerprint: u64,
-            net_edge_usd_cents: Option<i64>,
-            legs: Vec<LegProposalV1>,
+            edge: EdgeInputsV1,
+            legs: Vec<LegProposalV2>,
+        }
+        MetadataV1 = kernel::Metadata {
+            tick_size: Option<i64>,
+            amount_step: Option<i64>,
+            min_amount: Option<i64>,
+            contract_multiplier: Option<i64>,
+            expires_at: Option<i64>,
         }
         IntentRecordV1 = kernel::IntentRecord {
             intent: u64,
@@ -488,10 +553,18 @@ schema! {
         33 v 1 RestAnswered { request: u64, venue_time: i64, round_trip_ms: i64, answer: RestAnswerV1 } as RestAnsweredV1
         34 v 1 RestRefused { request: u64, code: i32, round_trip_ms: i64 } as RestRefusedV1
         35 v 1 LedgerDrained { records: u32 } as LedgerDrainedV1
-        36 v 1 GroupProposed(group: GroupProposalV1) as GroupProposedV1
+        36 v 2 GroupProposed(group: GroupProposalV2) as GroupProposedV2
         37 v 1 CancelProposed { intent: u64 } as CancelProposedV1
-        38 v 1 ReplaceProposed { intent: u64, replacement: GroupProposalV1 } as ReplaceProposedV1
+        38 v 2 ReplaceProposed { intent: u64, replacement: GroupProposalV2 } as ReplaceProposedV2
         39 v 1 OperatorCommanded(command: OperatorCommandV1) as OperatorCommandedV1
         40 v 1 TokenReported { subsystem: String, token: String } as TokenReportedV1
+        41 v 1 AnnouncementsUnavailable as AnnouncementsUnavailableV1
+        42 v 1 VolatilityIndexRead { value: Option<i64> } as VolatilityIndexReadV1
+        43 v 1 InstrumentFetched { instrument: u16, metadata: MetadataV1 } as InstrumentFetchedV1
+        44 v 1 CancelRefused { label: String, cause: CancelRefusalV1 } as CancelRefusedV1
+    }
+    superseded {
+        36 v 1 GroupProposedV1 { group: GroupProposalV1 }
+        38 v 1 ReplaceProposedV1 { intent: u64, replacement: GroupProposalV1 }
     }
 }

@@ -7,9 +7,9 @@
 use drillfold_kernel::{
     effect::Note,
     event::{
-        Action, Boot, Certificate, Channel, CloseCause, Event, GroupProposal, LegProposal, MaintenanceWindow,
-        OperatorCommand, OutputQueue, Override, OwnTrade, Producer, Sample, SlotReading, Socket, TimeInForce,
-        VenueOrder, VenueState,
+        Action, Boot, Certificate, Channel, CloseCause, EdgeInputs, Event, GroupProposal, LegProposal,
+        MaintenanceWindow, OperatorCommand, OrderType, OutputQueue, Override, OwnTrade, Producer, Sample, SlotReading,
+        Socket, TimeInForce, VenueOrder, VenueState,
     },
     registry::{F1CertState, ModeReason as M, OpenPermissionReason as C, RejectReason, RiskState, TradingMode},
     units::{InstrumentId, NANO, OrderId, PPM, Ppm, Price, Qty, Side, TimeMs, TradeId},
@@ -29,7 +29,7 @@ type Change<T> = fn(&mut T);
 type At = fn(TimeMs) -> Event;
 
 /// An operator's incident reset of one Kill reason.
-fn reset(reason: M) -> Event {
+pub fn reset(reason: M) -> Event {
     Event::OperatorCommanded(OperatorCommand::IncidentReset {
         token: reason.token().into(),
         incident_id: "INC-1".into(),
@@ -37,7 +37,7 @@ fn reset(reason: M) -> Event {
 }
 
 /// A rig after a boot that differs from the healthy one.
-fn boots(change: impl FnOnce(&mut Boot)) -> Rig {
+pub fn boots(change: impl FnOnce(&mut Boot)) -> Rig {
     let mut rig = Rig::down();
     let mut boot = healthy_boot(START);
     change(&mut boot);
@@ -657,6 +657,7 @@ fn at_232_maintenance_lead_is_inclusive_and_ends_by_a_run() {
     rig.risk(RiskState::Maintenance);
     rig.tell(Event::MaintenanceAnnounced(None));
     rig.shows(&[]);
+    rig.withhold(Feed::Announcements);
     rig.tell(Event::MaintenanceAnnounced(Some(MaintenanceWindow {
         starts_at: rig.now.after(1000),
         ends_at: rig.now.after(60_000),
@@ -1012,7 +1013,9 @@ fn at_946_one_quiet_instrument_is_no_silence() {
     rig.withhold(Feed::MarketData);
     for _ in 0..20 {
         rig.wait(1000);
-        rig.tell(Event::TickerReceived(ticker(FUTURE)));
+        // The producers read the perpetual; the future is the one that keeps silent.
+        rig.change(PERPETUAL);
+        rig.tell(Event::TickerReceived(ticker(PERPETUAL)));
     }
     rig.shows(&[]);
 }
@@ -1059,6 +1062,20 @@ fn at_267_298_bunker_by_transport_lag() {
         rig.pass(1);
         assert!(!rig.status().bunker_mode_active);
     }
+}
+
+#[test]
+fn at_267_a_new_connection_is_no_frame() {
+    let mut rig = Rig::active();
+    rig.tell(Event::FrameHeard(Socket::Public));
+    rig.tell(Event::FrameHeard(Socket::Private));
+    rig.tell(Event::SocketClosed { socket: Socket::Private, cause: CloseCause::Lost });
+    rig.pass(1500);
+    rig.tell(Event::FrameHeard(Socket::Public));
+    rig.tell(Event::SocketOpened(Socket::Private));
+    assert_eq!(rig.kernel.transport_lag_ms(), Some(1500));
+    rig.tell(Event::FrameHeard(Socket::Private));
+    assert_eq!(rig.kernel.transport_lag_ms(), Some(0));
 }
 
 #[test]
@@ -1117,6 +1134,10 @@ pub fn leg(instrument: InstrumentId, side: Side, usd: i64) -> LegProposal {
         qty: Qty(usd * NANO),
         price: Price(price * NANO),
         time_in_force: TimeInForce::GoodTilCancelled,
+        order_type: OrderType::Limit,
+        linked: false,
+        post_only: false,
+        contracts: None,
     }
 }
 
@@ -1125,7 +1146,7 @@ pub fn group(group_id: &str, legs: Vec<LegProposal>) -> Event {
         strategy_id: "strategy".into(),
         group_id: group_id.into(),
         structure_fingerprint: 7,
-        net_edge_usd_cents: Some(10_000),
+        edge: EdgeInputs::net(Some(10_000)),
         legs,
     })
 }
@@ -1151,7 +1172,7 @@ fn at_278_a_pair_that_fills_equally_leaves_the_mode_alone() {
 }
 
 /// Leg A fills, then the venue refuses leg B; containment's own orders wait at the venue's door.
-fn mixed_fill(rig: &mut Rig) {
+pub fn mixed_fill(rig: &mut Rig) {
     rig.wait(1000);
     let legs = pair(rig, "group0000001", 1000);
     let sent = rig.sent();
@@ -1289,7 +1310,7 @@ fn at_305_a_position_that_no_trade_explains_latches() {
 }
 
 /// An open order with our label that the ledger does not know.
-fn ghost() -> VenueOrder {
+pub fn ghost() -> VenueOrder {
     VenueOrder {
         order_id: OrderId(7_000_000),
         label: "s4:strategy:group0000009:0:00000000000000aa".into(),
@@ -1572,7 +1593,7 @@ fn at_212_403_every_subset_of_latch_codes_is_listed_in_order_and_clears() {
 }
 
 /// A rig that is long 1000 USD of the perpetual, all of it known.
-fn long() -> Rig {
+pub fn long() -> Rig {
     let mut rig = Rig::active();
     rig.wait(1000);
     rig.market_data();

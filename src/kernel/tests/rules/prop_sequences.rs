@@ -8,9 +8,10 @@ use drillfold_kernel::{
     config::Config,
     effect::{Effect, OrderRequest},
     event::{
-        Action, BookChange, BookSnapshot, Boot, Certificate, Channel, CloseCause, Event, GroupProposal, LegProposal,
-        Level, MaintenanceWindow, OperatorCommand, OutputQueue, Override, OwnTrade, Producer, PublicTrade, RestAnswer,
-        Sample, Socket, Ticker, TimeInForce, VenueOrder, VenuePosition, VenueState,
+        Action, BookChange, BookSnapshot, Boot, CancelRefusal, Certificate, Channel, CloseCause, EdgeInputs, Event,
+        GroupProposal, LegProposal, Level, MaintenanceWindow, Metadata, OperatorCommand, OrderType, OutputQueue,
+        Override, OwnTrade, Producer, PublicTrade, RestAnswer, Sample, Socket, Ticker, TimeInForce, VenueOrder,
+        VenuePosition, VenueState,
     },
     registry::{F1CertState, ModeReason, Tier, TradingMode},
     status::Status,
@@ -19,6 +20,7 @@ use drillfold_kernel::{
 use proptest::prelude::*;
 
 use crate::{
+    gates,
     kernel_rules::{group, leg, pair},
     rig::{FUTURE, Feed, PERPETUAL, Rig, START, certificate, config, healthy_boot, sample},
 };
@@ -48,6 +50,16 @@ enum Step {
     },
     /// Maintenance from and for so many milliseconds.
     Maintenance(i64, i64),
+    /// The perpetual's book has its best prices so many basis points apart, and so many USD on each.
+    Quotes {
+        apart_bps: i64,
+        usd: i64,
+    },
+    /// The perpetual's index and last price from now on, in basis points above its mark.
+    Prices {
+        index_bps: i64,
+        last_bps: i64,
+    },
     /// A policy or fee model of this age.
     Policy(i64),
     Fees(i64),
@@ -65,6 +77,12 @@ enum Step {
         sell: bool,
         reduce_only: bool,
     },
+    /// The future's record says that it expires in so many milliseconds.
+    Expires(i64),
+    /// The venue refuses to cancel the oldest open order.
+    CancelRefused(CancelRefusal),
+    /// The strategy proposes a leg of 1000 USD that states so many contracts of ten.
+    Contracts(i64),
     /// The venue fills so much of the oldest open order.
     FillOldest(i64),
     /// The venue cancels the oldest open order.
@@ -98,6 +116,8 @@ fn feed() -> impl Strategy<Value = Feed> {
         Feed::Certificate,
         Feed::Fees,
         Feed::MarketData,
+        Feed::Volatility,
+        Feed::Announcements,
         Feed::PublicFrames,
         Feed::PrivateFrames,
         Feed::Answers,
@@ -150,6 +170,9 @@ fn told() -> impl Strategy<Value = Event> {
         1 => Just(Event::FeeModelRead { cached_at: None }),
         1 => Just(Event::CertificateRead(None)),
         1 => Just(Event::MaintenanceAnnounced(None)),
+        1 => Just(Event::AnnouncementsUnavailable),
+        2 => prop::option::of(440_000..560_000_i64)
+            .prop_map(|value| Event::VolatilityIndexRead { value: value.map(Ppm) }),
         1 => Just(Event::MarginSampled(Default::default())),
         1 => Just(Event::DiskSampled { primary: Default::default(), secondary: Default::default() }),
     ]
@@ -167,6 +190,10 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (any::<bool>(), any::<bool>(), 0..100_000_000_i64)
             .prop_map(|(passed, bound, age_ms)| Step::Certificate { passed, bound, age_ms }),
         2 => (-10_000..4_000_000_i64, 1..60_000_i64).prop_map(|(start, length)| Step::Maintenance(start, length)),
+        2 => (prop::sample::select(vec![1, 25, 26, 80]), prop::sample::select(vec![99_999, 250_000, 900_000]))
+            .prop_map(|(apart_bps, usd)| Step::Quotes { apart_bps, usd }),
+        2 => (prop::sample::select(vec![0, 0, 55, -160]), prop::sample::select(vec![0, 0, -55, 160]))
+            .prop_map(|(index_bps, last_bps)| Step::Prices { index_bps, last_bps }),
         1 => (200_000..400_000_i64).prop_map(Step::Policy),
         1 => (800_000..1_000_000_i64).prop_map(Step::Fees),
         2 => Just(Step::BookGap),
@@ -174,6 +201,9 @@ fn step() -> impl Strategy<Value = Step> {
         2 => prop::sample::select(vec![429, 500]).prop_map(Step::Refuse),
         3 => (0..=100_i64, any::<bool>()).prop_map(|(tens, refused)| Step::Pair { filled_usd: tens * 10, refused }),
         2 => (any::<bool>(), any::<bool>()).prop_map(|(sell, reduce_only)| Step::Single { sell, reduce_only }),
+        1 => (-1000..100_000_i64).prop_map(Step::Expires),
+        1 => prop::sample::select(CANCEL_REFUSALS.to_vec()).prop_map(Step::CancelRefused),
+        1 => (98..103_i64).prop_map(Step::Contracts),
         2 => (1..=100_i64).prop_map(|tens| Step::FillOldest(tens * 10)),
         1 => Just(Step::CancelOldest),
         1 => any::<bool>().prop_map(|reported| Step::Ghost { reported }),
@@ -210,6 +240,14 @@ fn play(rig: &mut Rig, step: Step, place: usize) {
                 ends_at: starts_at.after(length),
             })));
         }
+        Step::Quotes { apart_bps, usd } => {
+            let level = |away: i64| Level { price: Price((100_000 + 5 * away) * NANO), qty: Qty(usd * NANO) };
+            rig.install(vec![level(-apart_bps)], vec![level(apart_bps)]);
+        }
+        Step::Prices { index_bps, last_bps } => {
+            rig.ticker.index = Some(Price((100_000 + 10 * index_bps) * NANO));
+            rig.ticker.last = Some(Price((100_000 + 10 * last_bps) * NANO));
+        }
         Step::Policy(age) => rig.tell(Event::PolicyReceived { generated_at: Some(rig.now.before(age)) }),
         Step::Fees(age) => rig.tell(Event::FeeModelRead { cached_at: Some(rig.now.before(age)) }),
         Step::BookGap => rig.change_after_gap(PERPETUAL, 1),
@@ -238,6 +276,23 @@ fn play(rig: &mut Rig, step: Step, place: usize) {
             let mut proposed = leg(PERPETUAL, side, 100);
             proposed.reduce_only = Some(reduce_only);
             rig.tell(group(&format!("single{place:06}"), vec![proposed]));
+            rig.answer_all();
+        }
+        Step::Expires(ms) => {
+            let record = Metadata { expires_at: Some(rig.now.after(ms)), ..gates::metadata() };
+            rig.tell(Event::InstrumentFetched { instrument: FUTURE, metadata: record });
+        }
+        Step::CancelRefused(cause) => {
+            if let Some(label) = rig.oldest_open() {
+                rig.tell(Event::CancelRefused { label, cause });
+            }
+        }
+        Step::Contracts(contracts) => {
+            rig.market_data();
+            rig.tell(Event::InstrumentFetched { instrument: PERPETUAL, metadata: gates::metadata() });
+            let mut proposed = leg(PERPETUAL, Side::Buy, 1000);
+            proposed.contracts = Some(Qty(contracts * NANO));
+            rig.tell(group(&format!("contracts{place:03}"), vec![proposed]));
             rig.answer_all();
         }
         Step::FillOldest(usd) => {
@@ -448,11 +503,36 @@ fn rest_answer() -> impl Strategy<Value = RestAnswer> {
     ]
 }
 
+const ORDER_TYPES: [OrderType; 4] = [OrderType::Limit, OrderType::Market, OrderType::StopMarket, OrderType::StopLimit];
+
+const CANCEL_REFUSALS: [CancelRefusal; 6] = [
+    CancelRefusal::InvalidInstrument,
+    CancelRefusal::NotFound,
+    CancelRefusal::OrderbookClosed,
+    CancelRefusal::InstrumentNotOpen,
+    CancelRefusal::AlreadyGone,
+    CancelRefusal::Other,
+];
+
+fn metadata() -> impl Strategy<Value = Metadata> {
+    let some = || prop::option::of(number());
+    (some(), some(), some(), some(), prop::option::of(time())).prop_map(|(tick, step, min, multiplier, expires_at)| {
+        Metadata {
+            tick_size: tick.map(Price),
+            amount_step: step.map(Qty),
+            min_amount: min.map(Qty),
+            contract_multiplier: multiplier.map(Qty),
+            expires_at,
+        }
+    })
+}
+
 fn proposal() -> impl Strategy<Value = GroupProposal> {
     let action = prop::sample::select(vec![Action::Place, Action::Close, Action::Hedge, Action::Unknown]);
     let lives = prop::sample::select(vec![TimeInForce::GoodTilCancelled, TimeInForce::ImmediateOrCancel]);
-    let any_leg = ((instrument(), side(), action), prop::option::of(any::<bool>()), (number(), number()), lives)
-        .prop_map(|((instrument, side, action), reduce_only, (qty, price), time_in_force)| LegProposal {
+    let kinds = (prop::sample::select(ORDER_TYPES.to_vec()), any::<bool>(), any::<bool>(), prop::option::of(number()));
+    let any_leg = ((instrument(), side(), action), prop::option::of(any::<bool>()), (number(), number()), lives, kinds)
+        .prop_map(|((instrument, side, action), reduce_only, (qty, price), time_in_force, kinds)| LegProposal {
             instrument,
             side,
             action,
@@ -460,16 +540,25 @@ fn proposal() -> impl Strategy<Value = GroupProposal> {
             qty: Qty(qty),
             price: Price(price),
             time_in_force,
+            order_type: kinds.0,
+            linked: kinds.1,
+            post_only: kinds.2,
+            contracts: kinds.3.map(Qty),
         });
     let good_leg =
         (0..2_u16, side(), 1..50_i64).prop_map(|(place, side, tens)| leg(InstrumentId(place), side, tens * 10));
     let legs = prop::collection::vec(prop_oneof![2 => good_leg, 1 => any_leg], 0..4);
-    (0..3_u8, unsigned(), prop::option::of(number()), legs).prop_map(
-        |(group, structure_fingerprint, net_edge_usd_cents, legs)| GroupProposal {
+    let cents = || prop::option::of(number());
+    let edge = (cents(), cents(), cents()).prop_map(|(gross_usd_cents, fee_usd_cents, slippage_usd_cents)| {
+        EdgeInputs { gross_usd_cents, fee_usd_cents, slippage_usd_cents }
+    });
+    let good_edge = (-100..100_000_i64).prop_map(|cents| EdgeInputs::net(Some(cents)));
+    (0..3_u8, unsigned(), prop_oneof![3 => good_edge, 1 => edge], legs).prop_map(
+        |(group, structure_fingerprint, edge, legs)| GroupProposal {
             strategy_id: "strategy".into(),
             group_id: format!("group000000{group}"),
             structure_fingerprint,
-            net_edge_usd_cents,
+            edge,
             legs,
         },
     )
@@ -538,7 +627,11 @@ fn absurd() -> impl Strategy<Value = Event> {
         prop::option::of((time(), time())).prop_map(|read| Event::MaintenanceAnnounced(
             read.map(|(starts_at, ends_at)| MaintenanceWindow { starts_at, ends_at })
         )),
+        prop::option::of(number()).prop_map(|value| Event::VolatilityIndexRead { value: value.map(Ppm) }),
         instrument().prop_map(Event::InstrumentRefreshed),
+        (instrument(), metadata()).prop_map(|(instrument, metadata)| Event::InstrumentFetched { instrument, metadata }),
+        (label(), prop::sample::select(CANCEL_REFUSALS.to_vec()))
+            .prop_map(|(label, cause)| Event::CancelRefused { label, cause }),
         number().prop_map(|credits| Event::LimiterSampled { credits }),
         any::<u32>().prop_map(|records| Event::LedgerDrained { records }),
         Just(Event::Crashed),

@@ -13,14 +13,15 @@ use drillfold_kernel::{
     config::seconds,
     effect::{Effect, Note, RestQuery, RunFailure},
     event::{
-        Boot, Channel, CloseCause, Event, GroupState, IntentClass, LedgerRecord, MaintenanceWindow, OperatorCommand,
-        OutputQueue, Override, OwnTrade, RestAnswer, Sample, SlotReading, Socket, TlsmState, VenueOrder, VenueState,
+        BookSnapshot, Boot, CancelRefusal, Channel, CloseCause, Event, GroupState, InstrumentKind, IntentClass,
+        LedgerRecord, Level, MaintenanceWindow, OperatorCommand, OutputQueue, Override, OwnTrade, Producer, RestAnswer,
+        Sample, SlotReading, Socket, Ticker, TlsmState, VenueOrder, VenueState,
     },
     registry::{
         CONTRACT_VERSION, F1CertState, ModeReason, OpenPermissionReason, RejectReason, RiskState, Tier, TradingMode,
         is_known_reason_token,
     },
-    units::{InstrumentId, IntentHash, PPM, Ppm, Qty, RequestId, Seq, Stamp, TimeMs, TradeId},
+    units::{InstrumentId, IntentHash, NANO, PPM, Ppm, Price, Qty, RequestId, Seq, Side, Stamp, TimeMs, TradeId},
 };
 
 use ModeReason as M;
@@ -160,6 +161,30 @@ struct Book {
     covered: u64,
 }
 
+/// The reference instrument's market, as the override producers look at it.
+#[derive(Clone, Debug, Default)]
+struct Watched {
+    bids: BTreeMap<i64, i64>,
+    asks: BTreeMap<i64, i64>,
+    /// Number of the book's newest state.
+    number: Option<u64>,
+    book_at: Option<TimeMs>,
+    ticker: Option<(Ticker, TimeMs)>,
+    /// Every reading of the volatility index since the boot.
+    volatility: Vec<(TimeMs, i64)>,
+}
+
+/// An override producer: what the boot read for it, and what it has seen since.
+#[derive(Clone, Copy, Debug, Default)]
+struct Producing {
+    /// What it asked for at the boot, until it has readings of its own; the outer `None` once it has.
+    at_boot: Option<Option<Override>>,
+    kill_began: Option<TimeMs>,
+    reduce_began: Option<TimeMs>,
+    cooled_at: Option<TimeMs>,
+    asks: Override,
+}
+
 /// One instrument's public trades, as far as continuity goes.
 #[derive(Clone, Debug, Default)]
 struct Trades {
@@ -180,11 +205,24 @@ struct Group {
 #[derive(Clone, Copy, Debug)]
 struct Intent {
     hash: IntentHash,
+    instrument: InstrumentId,
+    side: Side,
     /// False while the ledger shows it unsent: its order or fill would be a ghost's.
     sent: bool,
     open: bool,
     ordered: Qty,
     filled: Qty,
+}
+
+/// What a label comes to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Bearer {
+    /// No intent of ours.
+    None,
+    /// The intent with this label.
+    One(String),
+    /// More than one intent, and nothing tells them apart.
+    Several,
 }
 
 #[derive(Debug)]
@@ -205,7 +243,12 @@ struct Process {
     policy_shown: Option<TimeMs>,
     fee: Option<TimeMs>,
     drift: Option<i64>,
-    overrides: [Option<Override>; 3],
+    reported: [Override; 3],
+    cortex: Producing,
+    health: Producing,
+    basis: Producing,
+    watched: Watched,
+    announcements: Option<TimeMs>,
 
     held: Vec<Held>,
     operator_kill: bool,
@@ -261,6 +304,8 @@ struct Process {
     full_queues: BTreeSet<OutputQueue>,
     group_lock_held: bool,
     unconfigured_limit: bool,
+    /// When trading ends, where a fetched record said.
+    expiries: BTreeMap<InstrumentId, Option<TimeMs>>,
 }
 
 impl Process {
@@ -269,10 +314,14 @@ impl Process {
             SlotReading::Read(slot) => (**slot).clone(),
             SlotReading::Absent | SlotReading::Damaged => Default::default(),
         };
-        let mut overrides = [None; 3];
-        for (place, signal) in overrides.iter_mut().zip(&boot.overrides) {
-            *place = *signal;
-        }
+        let producing = |producer: Producer| Producing {
+            at_boot: Some(boot.overrides.get(producer.index()).copied().flatten()),
+            cooled_at: slot.override_cooldowns.get(producer.index()).copied().flatten(),
+            ..Producing::default()
+        };
+        let health = producing(Producer::ExchangeHealth);
+        let of_reference = |ticker: &&Ticker| Some(ticker.instrument) == boot.reference_instrument;
+        let ticker = boot.tickers.iter().rfind(of_reference).map(|ticker| (*ticker, started.at));
         let mut process = Self {
             boot: boot.clone(),
             started,
@@ -289,7 +338,12 @@ impl Process {
             policy_shown: boot.policy_generated_at,
             fee: boot.fee_cached_at,
             drift: boot.drift_ms,
-            overrides,
+            reported: [Override::None; 3],
+            cortex: producing(Producer::Cortex),
+            health,
+            basis: producing(Producer::Basis),
+            watched: Watched { ticker, ..Watched::default() },
+            announcements: health.at_boot.flatten().map(|_| started.at),
             held: slot
                 .kill_latches
                 .iter()
@@ -351,6 +405,7 @@ impl Process {
             full_queues: BTreeSet::new(),
             group_lock_held: false,
             unconfigured_limit: false,
+            expiries: BTreeMap::new(),
         };
         for (id, _) in process.subscribed() {
             process.books.insert(id, Book::default());
@@ -397,6 +452,9 @@ impl Process {
         self.watch_network();
         self.watch_emergency_and_silence();
         self.watch_causes();
+        self.watch_cortex();
+        self.watch_announcements();
+        self.watch_basis();
         self.hold_kills();
     }
 
@@ -545,6 +603,153 @@ impl Process {
         self.groups.values().any(|group| group.failing && group.filled)
     }
 
+    // ---- override producers ----
+
+    /// True where Cortex or basis sees what it reads through a boot's reading or its own, no older than `max_age_ms`.
+    fn in_sight(&self, producing: Producing, own: Option<TimeMs>, max_age_ms: i64) -> bool {
+        match producing.at_boot {
+            Some(None) => false,
+            Some(Some(_)) => self.age(self.started.at) <= max_age_ms,
+            None => own.is_some_and(|at| self.age(at) <= max_age_ms),
+        }
+    }
+
+    fn watch_cortex(&mut self) {
+        let config = self.boot.config.clone();
+        let now = self.now.at;
+        let watched = &self.watched;
+        let ticker_at = watched.ticker.map(|(_, at)| at);
+        let inputs = [watched.book_at, ticker_at, watched.volatility.last().map(|(at, _)| *at)];
+        let oldest = inputs.into_iter().collect::<Option<Vec<_>>>().and_then(|times| times.into_iter().min());
+        if oldest.is_some() {
+            self.cortex.at_boot = None;
+        }
+        if !self.in_sight(self.cortex, oldest, config.cortex_input_max_age_ms) {
+            self.cortex.kill_began = None;
+            self.cortex.asks = Override::ForceReduceOnly;
+            return;
+        }
+        let mut wide = (false, false);
+        let mut thin = (false, false);
+        if watched.book_at.is_some() {
+            if let (Some((bid, _)), Some((ask, _))) = (watched.bids.last_key_value(), watched.asks.first_key_value()) {
+                // In halves of a ten-thousandth of the middle price.
+                let (bid, ask) = (i128::from(*bid), i128::from(*ask));
+                let spread = (ask - bid) * 20_000;
+                let per_bps = bid + ask;
+                wide = (
+                    spread > i128::from(config.spread_max_bps) * per_bps,
+                    spread >= i128::from(config.spread_kill_bps) * per_bps,
+                );
+            }
+            let levels = config.depth_levels as usize;
+            // Amounts are USD, but an option's are coins at a price in coins, which the index prices in USD.
+            let kind = self.boot.reference_instrument.map(|id| self.boot.instruments[id.index()].kind);
+            let index = watched.ticker.and_then(|(ticker, _)| ticker.index).map(|index| i128::from(index.0));
+            let nano = i128::from(NANO);
+            let notional = |(price, qty): (&i64, &i64)| match (kind, index) {
+                (Some(InstrumentKind::Option), Some(index)) => {
+                    Some(i128::from(*price) * i128::from(*qty) / nano * index / nano)
+                }
+                (Some(InstrumentKind::Option), None) => None,
+                _ => Some(i128::from(*qty)),
+            };
+            let bids: Option<i128> = watched.bids.iter().rev().take(levels).map(notional).sum();
+            let asks: Option<i128> = watched.asks.iter().take(levels).map(notional).sum();
+            let usd = |limit: i64| i128::from(limit) * nano;
+            let depth = bids.zip(asks).map(|(bids, asks)| bids.min(asks));
+            // Room: a depth that can't be told is too thin, and kills nothing.
+            thin = (
+                depth.is_none_or(|depth| depth < usd(config.depth_min_usd)),
+                depth.is_some_and(|depth| depth <= usd(config.depth_kill_min_usd)),
+            );
+        }
+        let recent = |(at, _): &&(TimeMs, i64)| now.since(*at) <= seconds(config.dvol_jump_window_s);
+        let jumped = watched.volatility.last().is_some_and(|(_, last)| {
+            watched.volatility.iter().filter(recent).any(|(_, then)| {
+                i128::from(*last) * i128::from(PPM) >= i128::from(*then) * i128::from(PPM + config.dvol_jump_pct)
+            })
+        });
+        let cortex = &mut self.cortex;
+        let killed = Producing::lasts(&mut cortex.kill_began, wide.1 || thin.1, now, config.cortex_kill_window_s);
+        if wide.0 || thin.0 {
+            cortex.cool_until(now.after(seconds(config.spread_depth_cooldown_s)));
+        }
+        if jumped {
+            cortex.cool_until(now.after(seconds(config.dvol_cooldown_s)));
+        }
+        cortex.ask(killed, wide.0 || thin.0 || jumped, now);
+    }
+
+    fn watch_announcements(&mut self) {
+        let max_age_ms = seconds(self.boot.config.exchange_health_stale_s);
+        let unusable = self.announcements.is_none_or(|at| self.age(at) >= max_age_ms);
+        self.health.asks = match self.health.at_boot {
+            _ if unusable => Override::ForceReduceOnly,
+            Some(Some(asked)) => asked,
+            Some(None) | None => Override::None,
+        };
+    }
+
+    fn watch_basis(&mut self) {
+        let config = self.boot.config.clone();
+        let now = self.now.at;
+        let prices = self.watched.ticker.and_then(|(ticker, at)| {
+            let positive = |price: Option<Price>| price.filter(|price| price.0 > 0).map(|price| i128::from(price.0));
+            Some((positive(ticker.mark)?, positive(ticker.index)?, positive(ticker.last)?, at))
+        });
+        let own = prices.map(|(.., at)| at);
+        if !self.in_sight(self.basis, own, config.basis_price_max_age_ms) {
+            self.basis.kill_began = None;
+            self.basis.reduce_began = None;
+            self.basis.asks = Override::ForceReduceOnly;
+            return;
+        }
+        let beyond = |bps: i64| {
+            prices.is_some_and(|(mark, index, last, _)| {
+                [index, last].into_iter().any(|other| (mark - other).abs() * 10_000 >= i128::from(bps) * mark)
+            })
+        };
+        let (kill, reduce) = (beyond(config.basis_kill_bps), beyond(config.basis_reduceonly_bps));
+        let basis = &mut self.basis;
+        let killed = Producing::lasts(&mut basis.kill_began, kill, now, config.basis_kill_window_s);
+        let reduced = Producing::lasts(&mut basis.reduce_began, reduce, now, config.basis_reduceonly_window_s);
+        if reduced {
+            basis.cool_until(now.after(seconds(config.basis_reduceonly_cooldown_s)));
+        }
+        basis.ask(killed, reduced, now);
+    }
+
+    fn book_levels(&mut self, id: InstrumentId, bids: &[Level], asks: &[Level]) {
+        if Some(id) == self.boot.reference_instrument {
+            self.watched.book_at = Some(self.now.at);
+            for (side, levels) in [(&mut self.watched.bids, bids), (&mut self.watched.asks, asks)] {
+                for level in levels {
+                    side.insert(level.price.0, level.qty.0);
+                }
+                side.retain(|_, qty| *qty > 0);
+            }
+        }
+    }
+
+    /// Takes a whole book, over the socket or over REST, unless a newer one is known.
+    fn whole_book(&mut self, snapshot: &BookSnapshot) {
+        let watched = &mut self.watched;
+        if Some(snapshot.instrument) == self.boot.reference_instrument && watched.number <= Some(snapshot.change_id) {
+            watched.number = Some(snapshot.change_id);
+            watched.bids.clear();
+            watched.asks.clear();
+            self.book_levels(snapshot.instrument, &snapshot.bids, &snapshot.asks);
+        }
+    }
+
+    fn ticker(&mut self, ticker: &Ticker) {
+        if Some(ticker.instrument) == self.boot.reference_instrument {
+            self.watched.ticker = Some((*ticker, self.now.at));
+            self.basis.at_boot = None;
+        }
+    }
+
     // ---- Kill reasons that stay ----
 
     fn hold_kills(&mut self) {
@@ -625,7 +830,8 @@ impl Process {
     }
 
     fn effective_override(&self) -> Override {
-        self.overrides.iter().map(|signal| signal.unwrap_or(Override::ForceReduceOnly)).max().unwrap_or_default()
+        let own = [self.cortex.asks, self.health.asks, self.basis.asks];
+        own.into_iter().chain(self.reported).max().unwrap_or_default()
     }
 
     // ---- events ----
@@ -655,8 +861,17 @@ impl Process {
             Event::CertificateRead(certificate) => self.boot.certificate = certificate.clone(),
             Event::FeeModelRead { cached_at } => self.fee = *cached_at,
             Event::ClockDriftSampled { drift_ms } => self.drift = *drift_ms,
-            Event::OverrideSampled { producer, signal } => self.overrides[producer.index()] = Some(*signal),
-            Event::MaintenanceAnnounced(window) => self.announce(*window),
+            Event::OverrideSampled { producer, signal } => self.reported[producer.index()] = *signal,
+            Event::MaintenanceAnnounced(window) => {
+                self.announce(*window);
+                self.announcements = Some(self.now.at);
+                self.health.at_boot = None;
+            }
+            Event::VolatilityIndexRead { value } => {
+                let reading = value.filter(|value| value.0 > 0).map(|value| (self.now.at, value.0));
+                self.watched.volatility.extend(reading);
+            }
+            Event::TickerReceived(ticker) => self.ticker(ticker),
             Event::LimitsFetched { succeeded } => self.limits_fetched(*succeeded),
             Event::OutputQueueSampled { queue, depth, capacity } => {
                 if depth >= capacity {
@@ -671,8 +886,33 @@ impl Process {
                     instrument.fetched_at = self.now.at;
                 }
             }
-            Event::BookSnapshot(snapshot) => self.book_snapshot(snapshot.instrument, snapshot.change_id),
-            Event::BookChanged(change) => self.book_change(change.instrument, change.prev_change_id, change.change_id),
+            Event::InstrumentFetched { instrument, metadata } => {
+                if let Some(listed) = self.boot.instruments.get_mut(instrument.index()) {
+                    listed.fetched_at = self.now.at;
+                }
+                self.expiries.insert(*instrument, metadata.expires_at);
+            }
+            Event::CancelRefused { label, cause } => {
+                // Only the answer for an instrument whose expiry has passed ends the order; any other leaves it to a run.
+                if let Some(intent) = self.intents.get_mut(label)
+                    && let Some(Some(expiry)) = self.expiries.get(&intent.instrument)
+                {
+                    let trades_on = self.now.at < *expiry;
+                    intent.open &= trades_on || matches!(cause, CancelRefusal::AlreadyGone | CancelRefusal::Other);
+                }
+            }
+            Event::BookSnapshot(snapshot) => {
+                self.book_snapshot(snapshot.instrument, snapshot.change_id);
+                self.whole_book(snapshot);
+            }
+            Event::BookChanged(change) => {
+                if self.book_change(change.instrument, change.prev_change_id, change.change_id) {
+                    if Some(change.instrument) == self.boot.reference_instrument {
+                        self.watched.number = Some(change.change_id);
+                    }
+                    self.book_levels(change.instrument, &change.bids, &change.asks);
+                }
+            }
             Event::TradesReceived { instrument, trades } => {
                 for trade in trades {
                     self.public_trade(*instrument, trade.trade_id, trade.trade_seq);
@@ -738,7 +978,7 @@ impl Process {
             Event::Booted(_)
             | Event::Crashed
             | Event::LimiterSampled { .. }
-            | Event::TickerReceived(_)
+            | Event::AnnouncementsUnavailable
             | Event::FrameHeard(_)
             | Event::SocketOpened(_)
             | Event::SocketClosed { socket: Socket::Public, .. }
@@ -815,17 +1055,20 @@ impl Process {
         }
     }
 
-    fn book_change(&mut self, id: InstrumentId, prev: u64, change_id: u64) {
-        let Some(book) = self.books.get_mut(&id) else { return };
+    /// True where the change follows the book and becomes part of it.
+    fn book_change(&mut self, id: InstrumentId, prev: u64, change_id: u64) -> bool {
+        let Some(book) = self.books.get_mut(&id) else { return false };
         // Room: changes of the stream that a snapshot over REST was ahead of are part of it already.
         if book.waiting || (book.last.is_some() && change_id <= book.covered) {
-            return;
+            return false;
         }
-        if book.last == Some(prev) {
+        let follows = book.last == Some(prev);
+        if follows {
             book.last = Some(change_id);
         } else {
             self.book_gap(id);
         }
+        follows
     }
 
     fn book_gap(&mut self, id: InstrumentId) {
@@ -888,12 +1131,22 @@ impl Process {
     // ---- orders, trades, answers ----
 
     fn venue_order(&mut self, order: &VenueOrder) {
-        if let Some(intent) = self.intents.get_mut(&order.label).filter(|intent| intent.sent) {
+        let bearer = self.bearer(&order.label, order.instrument, order.side, Some(order.qty));
+        let Bearer::One(label) = bearer else {
+            if bearer == Bearer::Several {
+                self.order += 1;
+                self.label_cause.get_or_insert(self.order);
+            } else if order.state == VenueState::Open && order.label.starts_with("s4:") {
+                self.latch(C::InventoryMismatchReconcileRequired);
+            }
+            return;
+        };
+        if let Some(intent) = self.intents.get_mut(&label).filter(|intent| intent.sent) {
             intent.open &= order.state == VenueState::Open;
             if order.filled.0 > 0 {
-                self.group_filled(&order.label);
+                self.group_filled(&label);
             }
-        } else if order.state == VenueState::Open && order.label.starts_with("s4:") {
+        } else if order.state == VenueState::Open {
             self.latch(C::InventoryMismatchReconcileRequired);
         }
     }
@@ -903,12 +1156,57 @@ impl Process {
             return;
         }
         *self.positions.entry(trade.instrument).or_default() += trade.side.sign(trade.qty.0);
-        if let Some(intent) = self.intents.get_mut(&trade.label).filter(|intent| intent.sent) {
+        let bearer = self.bearer(&trade.label, trade.instrument, trade.side, None);
+        if bearer == Bearer::Several {
+            self.order += 1;
+            self.label_cause.get_or_insert(self.order);
+        }
+        let Bearer::One(label) = bearer else {
+            if self.codes.is_empty() {
+                self.latch(C::InventoryMismatchReconcileRequired);
+            }
+            return;
+        };
+        if let Some(intent) = self.intents.get_mut(&label).filter(|intent| intent.sent) {
             intent.filled = intent.filled.plus(trade.qty);
             intent.open &= intent.filled < intent.ordered;
-            self.group_filled(&trade.label);
+            self.group_filled(&label);
         } else if self.codes.is_empty() {
             self.latch(C::InventoryMismatchReconcileRequired);
+        }
+    }
+
+    /// Finds the intent that a venue's message is about. Of those that share group and leg the one that agrees best: the
+    /// hash counts more than the instrument, that more than the side, that more than the amount.
+    fn bearer(&self, label: &str, instrument: InstrumentId, side: Side, qty: Option<Qty>) -> Bearer {
+        if self.intents.contains_key(label) {
+            return Bearer::One(label.to_owned());
+        }
+        let parts: Vec<&str> = label.split(':').collect();
+        let hash = match parts.as_slice() {
+            ["s4", _, _, _, hash] => u64::from_str_radix(hash, 16).ok(),
+            _ => None,
+        };
+        let Some(hash) = hash else { return Bearer::None };
+        let mut ranked: Vec<([bool; 4], &String)> = self
+            .intents
+            .iter()
+            .filter(|(known, _)| known.split(':').skip(2).take(2).eq(parts.iter().skip(2).take(2).copied()))
+            .map(|(known, intent)| {
+                let agrees = [
+                    intent.hash.0 == hash,
+                    intent.instrument == instrument,
+                    intent.side == side,
+                    qty.is_some_and(|qty| qty == intent.ordered),
+                ];
+                (agrees, known)
+            })
+            .collect();
+        ranked.sort_unstable();
+        match ranked.as_slice() {
+            [] => Bearer::None,
+            [.., (second, _), (best, _)] if second == best => Bearer::Several,
+            [.., (_, label)] => Bearer::One((*label).clone()),
         }
     }
 
@@ -946,6 +1244,7 @@ impl Process {
                 }
             }
             (RestQuery::Book(id), RestAnswer::Book(snapshot)) if *id == snapshot.instrument => {
+                self.whole_book(snapshot);
                 // Of the two snapshots of a rebuild the newer one wins, in whichever order they come.
                 if let Some(book) = self.books.get_mut(id) {
                     book.covered = book.covered.max(snapshot.change_id);
@@ -1023,7 +1322,15 @@ impl Process {
                 Effect::Place(order) => {
                     self.intents.insert(
                         order.label.clone(),
-                        Intent { hash: order.intent, sent: true, open: true, ordered: order.qty, filled: Qty::ZERO },
+                        Intent {
+                            hash: order.intent,
+                            instrument: order.instrument,
+                            side: order.side,
+                            sent: true,
+                            open: true,
+                            ordered: order.qty,
+                            filled: Qty::ZERO,
+                        },
                     );
                 }
                 Effect::Refuse(refusal) => match refusal.code {
@@ -1031,6 +1338,11 @@ impl Process {
                         self.label_cause = Some(self.order);
                     }
                     RejectReason::InventorySkewDeltaLimitMissing => self.unconfigured_limit = true,
+                    RejectReason::InstrumentExpiredOrDelisted
+                        if config.expiry_delist_buffer_s.is_none() && refusal.class == Some(IntentClass::Open) =>
+                    {
+                        self.unconfigured_limit = true;
+                    }
                     // A gate refuses by its own code; without its limit that is the cause as well.
                     RejectReason::GlobalExposureBudgetExceeded if config.portfolio_exposure_limit.is_none() => {
                         self.unconfigured_limit = true;
@@ -1042,7 +1354,7 @@ impl Process {
                     }
                     // The guard over public trades found them too old: the latch was clear and refuses all the same.
                     RejectReason::OpenPermissionLatched
-                        if latch_was_clear && refusal.class == Some(IntentClass::Open) =>
+                        if (latch_was_clear || self.codes.is_empty()) && refusal.class == Some(IntentClass::Open) =>
                     {
                         self.latch(C::WsTradesGapReconcileRequired);
                     }
@@ -1106,6 +1418,8 @@ impl Process {
             LedgerRecord::Intent(intent) => {
                 self.intents.entry(intent.label.clone()).or_insert(Intent {
                     hash: intent.intent,
+                    instrument: intent.instrument,
+                    side: intent.side,
                     sent: false,
                     open: false,
                     ordered: intent.qty,
@@ -1319,6 +1633,32 @@ impl Band {
     }
 }
 
+impl Producing {
+    /// Follows a condition; true where it has held for so many seconds.
+    fn lasts(began: &mut Option<TimeMs>, holds: bool, now: TimeMs, for_s: i64) -> bool {
+        if !holds {
+            *began = None;
+            return false;
+        }
+        now.since(*began.get_or_insert(now)) >= seconds(for_s)
+    }
+
+    fn cool_until(&mut self, end: TimeMs) {
+        self.cooled_at = self.cooled_at.max(Some(end));
+    }
+
+    fn ask(&mut self, kills: bool, reduces: bool, now: TimeMs) {
+        let own = if kills {
+            Override::ForceKill
+        } else if reduces || self.cooled_at.is_some_and(|end| now < end) {
+            Override::ForceReduceOnly
+        } else {
+            Override::None
+        };
+        self.asks = own.max(self.at_boot.flatten().unwrap_or_default());
+    }
+}
+
 impl Book {
     fn resubscribed(&mut self) {
         *self = Self { last: None, waiting: true, pulled: None, ..*self };
@@ -1341,6 +1681,7 @@ fn socket_of(event: &Event) -> Option<Socket> {
         | Event::VenueErrored { .. }
         | Event::OrderUpdated(_)
         | Event::OrderRejected { .. }
+        | Event::CancelRefused { .. }
         | Event::OwnTraded(_) => Some(Socket::Private),
         Event::FrameHeard(socket) | Event::FrameRejected { socket, .. } => Some(*socket),
         _ => None,

@@ -10,9 +10,9 @@ use drillfold_kernel::{
     config::{Config, Scale},
     effect::{Effect, Note, OrderRequest, RestQuery},
     event::{
-        BookChange, BookSnapshot, Boot, Certificate, Event, Instrument, InstrumentKind, LedgerRecord, Level, Override,
-        OwnTrade, Producer, PublicTrade, RestAnswer, Sample, SlotReading, Socket, Ticker, TimeInForce, VenueOrder,
-        VenuePosition, VenueState,
+        BookChange, BookSnapshot, Boot, Certificate, Event, Instrument, InstrumentKind, LedgerRecord, Level,
+        MaintenanceWindow, Override, OwnTrade, Producer, PublicTrade, RestAnswer, Sample, SlotReading, Socket, Ticker,
+        TimeInForce, VenueOrder, VenuePosition, VenueState,
     },
     registry::{CONTRACT_VERSION, ModeReason, OpenPermissionReason, RejectReason, RiskState, TradingMode},
     slot::Slot,
@@ -50,6 +50,10 @@ pub enum Feed {
     Fees,
     /// Book, trades and tickers.
     MarketData,
+    /// Readings of the volatility index.
+    Volatility,
+    /// Answers to the polls of the announcements.
+    Announcements,
     /// Snapshots after a subscription.
     Snapshots,
     /// Frames without payload on the public socket.
@@ -123,6 +127,10 @@ pub struct Rig {
     pub mm_util: Ppm,
     /// The disk uses that the world samples.
     pub disks: (Ppm, Ppm),
+    /// The maintenance that the venue announces.
+    pub announced: Option<MaintenanceWindow>,
+    /// The ticker of the perpetual.
+    pub ticker: Ticker,
     /// Round trip of the world's answers.
     pub round_trip_ms: i64,
     change_ids: [u64; 2],
@@ -161,6 +169,15 @@ pub fn config() -> Config {
         ("min_edge_usd", 1),
     ];
     Config::from_pairs(Config::REQUIRED.iter().map(scaled).chain(optional)).expect("the defaults are complete")
+}
+
+/// Lets the market monitors ask for nothing, whatever the market: for tests of rules that read a market as well.
+pub fn any_market(boot: &mut Boot) {
+    let config = &mut boot.config;
+    (config.depth_min_usd, config.depth_kill_min_usd) = (0, -1);
+    (config.spread_max_bps, config.spread_kill_bps) = (1_000_000, 1_000_000);
+    (config.basis_reduceonly_bps, config.basis_kill_bps) = (1_000_000, 1_000_000);
+    (config.cortex_input_max_age_ms, config.basis_price_max_age_ms) = (1_000_000_000, 1_000_000_000);
 }
 
 /// Returns a usable sample.
@@ -235,6 +252,11 @@ pub fn ticker(instrument: InstrumentId) -> Ticker {
     }
 }
 
+/// Returns a reading of the volatility index in parts per million.
+pub fn volatility(value: i64) -> Event {
+    Event::VolatilityIndexRead { value: Some(Ppm(value)) }
+}
+
 /// Returns a deep book around 100,000 USD.
 pub fn book(instrument: InstrumentId, change_id: u64) -> BookSnapshot {
     let side = |sign: i64| {
@@ -264,6 +286,8 @@ impl Rig {
             matching: Match::usual,
             mm_util: Ppm(100_000),
             disks: (Ppm(400_000), Ppm(400_000)),
+            announced: None,
+            ticker: ticker(PERPETUAL),
             round_trip_ms: 20,
             change_ids: [1000; 2],
             trade_seqs: [500; 2],
@@ -441,6 +465,12 @@ impl Rig {
         }
         if self.due("market", 400) && self.delivers(Feed::MarketData) {
             self.market_data();
+        }
+        if self.due("volatility", 1000) && self.delivers(Feed::Volatility) {
+            self.tell(volatility(500_000));
+        }
+        if self.due("announcements", 60_000) && self.delivers(Feed::Announcements) {
+            self.tell(Event::MaintenanceAnnounced(self.announced));
         }
         if self.due("samples", 10_000) {
             self.samples();
@@ -666,6 +696,23 @@ impl Rig {
         }));
     }
 
+    /// Another book of the perpetual.
+    #[track_caller]
+    pub fn install(&mut self, bids: Vec<Level>, asks: Vec<Level>) {
+        let change_id = self.change_ids[PERPETUAL.index()];
+        self.tell(Event::BookSnapshot(BookSnapshot { instrument: PERPETUAL, change_id, bids, asks }));
+    }
+
+    /// A change of these levels of the perpetual's book.
+    #[track_caller]
+    pub fn change_levels(&mut self, bids: Vec<Level>, asks: Vec<Level>) {
+        let prev = self.change_ids[PERPETUAL.index()];
+        self.change_ids[PERPETUAL.index()] = prev + 1;
+        let change_id = prev + 1;
+        let change = BookChange { instrument: PERPETUAL, prev_change_id: prev, change_id, bids, asks };
+        self.tell(Event::BookChanged(change));
+    }
+
     /// The last change once more.
     #[track_caller]
     pub fn change_again(&mut self, id: InstrumentId) {
@@ -710,7 +757,7 @@ impl Rig {
         for id in [PERPETUAL, FUTURE] {
             self.change(id);
             self.trade_after_gap(id, 0);
-            self.tell(Event::TickerReceived(ticker(id)));
+            self.tell(Event::TickerReceived(if id == PERPETUAL { self.ticker } else { ticker(id) }));
         }
     }
 

@@ -1,0 +1,571 @@
+//! Groups and containment: rescue, emergency close, hedge, the churn breaker, and the same under Kill.
+//!
+//! Source: kernel contract section 7.
+
+use drillfold_kernel::{
+    effect::{CorrectiveAction, Effect, Note, OrderRequest, RestQuery, Route},
+    event::{
+        BookSnapshot, CloseCause, EdgeInputs, Event, GroupFailure, GroupProposal, GroupState, IntentClass,
+        LedgerRecord, Level, OperatorCommand, Socket, Ticker,
+    },
+    registry::{ModeReason as M, RejectReason, TradingMode},
+    units::{NANO, PPM, Ppm, Price, Qty, Side},
+};
+
+use crate::{
+    kernel_rules::{boots, group, leg, long, mixed_fill, pair},
+    orders::{close_goes, corrected, open_refused, placed},
+    rig::{FUTURE, Feed, Match, PERPETUAL, Rig, book, sample, ticker},
+};
+
+const GROUP: &str = "group0000001";
+
+/// Classes of the containment orders so far.
+fn classes(rig: &Rig) -> Vec<IntentClass> {
+    placed(rig).into_iter().map(|order| order.class).filter(|class| class.is_containment()).collect()
+}
+
+/// Lets the venue deal with everything sent until nothing more is.
+fn play_out(rig: &mut Rig) {
+    for _ in 0..20 {
+        rig.answer_all();
+    }
+}
+
+/// A pair of 1000 USD: the first leg fills in full, the second is refused; nothing else has reached the venue yet.
+fn half_filled(rig: &mut Rig, sides: [Side; 2]) {
+    half_filled_later(rig, sides, EdgeInputs::net(Some(10_000)), 0);
+}
+
+/// The same for a group with this edge, whose legs rest so long before anything becomes of them.
+fn half_filled_later(rig: &mut Rig, sides: [Side; 2], edge: EdgeInputs, later_ms: i64) {
+    rig.wait(1000);
+    rig.market_data();
+    rig.tell(Event::FeeModelRead { cached_at: Some(rig.now) });
+    let legs = vec![leg(PERPETUAL, sides[0], 1000), leg(FUTURE, sides[1], 1000)];
+    let Event::GroupProposed(proposal) = group(GROUP, legs) else { panic!("a proposal") };
+    rig.tell(Event::GroupProposed(GroupProposal { edge, ..proposal }));
+    let sent = rig.sent();
+    rig.withhold(Feed::Fees);
+    rig.pass(later_ms);
+    rig.market_data();
+    let matching = std::mem::replace(&mut rig.matching, Match::usual);
+    rig.receive(&sent[0]);
+    rig.matching = matching;
+    rig.fill(&sent[0].label, Qty(1000 * NANO));
+    rig.forget_sent();
+    rig.tell(Event::OrderRejected { label: sent[1].label.clone(), code: 11_029 });
+}
+
+/// A rig that tries no rescue, so that a close comes first.
+fn without_rescue() -> Rig {
+    let mut rig = boots(|boot| boot.config.rescue_attempts_max = 0);
+    rig.settle();
+    rig
+}
+
+const PAIR: [Side; 2] = [Side::Buy, Side::Sell];
+
+#[test]
+fn at_117_235_two_rescues_then_three_closes_then_one_hedge() {
+    use IntentClass::{EmergencyClose, EmergencyHedge, Rescue};
+    // The venue's depth has vanished: nothing finds a counterpart but the hedge.
+    let mut rig = Rig::active();
+    rig.matching = |order| match order.class {
+        Rescue | EmergencyClose => Match::Nothing,
+        _ => Match::usual(order),
+    };
+    half_filled(&mut rig, PAIR);
+    play_out(&mut rig);
+    assert_eq!(
+        classes(&rig),
+        [Rescue, Rescue, EmergencyClose, EmergencyClose, EmergencyClose, EmergencyHedge],
+        "bounded, and in this order"
+    );
+    let hedge = placed(&rig).pop().expect("the hedge");
+    assert!(hedge.reduce_only);
+    assert_eq!(corrected(&rig, CorrectiveAction::ReduceOnlyDeltaHedge), 1);
+    assert_eq!(corrected(&rig, CorrectiveAction::EmergencyFlattenGroup), 1);
+    assert!(rig.kernel.group_exposure(GROUP).abs() < NANO / 1000);
+    assert!(rig.kernel.groups.all[GROUP].state == GroupState::Flattened);
+    // A rescue that is taken ends it without any close.
+    let mut rig = Rig::active();
+    half_filled(&mut rig, PAIR);
+    play_out(&mut rig);
+    assert_eq!(classes(&rig), [Rescue]);
+    assert_eq!(rig.kernel.groups.all[GROUP].state, GroupState::Flattened);
+}
+
+#[test]
+fn at_283_a_rescue_crosses_the_spread_by_two_ticks() {
+    // The best prices are 99,999 and 100,001, the tick is a half.
+    for (sides, price) in [(PAIR, 99_998), ([Side::Sell, Side::Buy], 100_002)] {
+        let mut rig = Rig::active();
+        half_filled(&mut rig, sides);
+        let rescue = placed(&rig).pop().expect("a rescue");
+        assert_eq!((rescue.class, rescue.price), (IntentClass::Rescue, Price(price * NANO)));
+    }
+}
+
+#[test]
+fn at_936_236_327_gates_stop_a_rescue_and_never_a_close() {
+    // The net edge is at its minimum (1 USD) as long as fees count plainly. A millisecond later they carry the buffer of a
+    // soft-stale model: a fee of 5 cents becomes 6, and the edge is a cent short. Without fees it stays.
+    for (fee_usd_cents, later_ms, rescued) in [(5, 1000, true), (5, 1001, false), (0, 1001, true)] {
+        let mut rig = boots(|boot| boot.config.fee_cache_soft_s = 1);
+        rig.settle();
+        let edge = EdgeInputs {
+            gross_usd_cents: Some(100 + fee_usd_cents),
+            fee_usd_cents: Some(fee_usd_cents),
+            slippage_usd_cents: Some(0),
+        };
+        half_filled_later(&mut rig, PAIR, edge, later_ms);
+        let first = if rescued { IntentClass::Rescue } else { IntentClass::EmergencyClose };
+        assert_eq!(classes(&rig), [first], "{fee_usd_cents} {later_ms}");
+    }
+    // Liquidity within two ticks: exactly what is needed, and one step less.
+    for (depth, rescued) in [(1000, true), (990, false)] {
+        let mut rig = Rig::active();
+        rig.wait(1000);
+        rig.market_data();
+        rig.tell(group(GROUP, vec![leg(PERPETUAL, Side::Buy, 1000), leg(FUTURE, Side::Sell, 1000)]));
+        let sent = rig.sent();
+        rig.receive(&sent[0]);
+        rig.fill(&sent[0].label, Qty(1000 * NANO));
+        rig.forget_sent();
+        let thin = |price: i64| vec![Level { price: Price(price * NANO), qty: Qty(depth * NANO) }];
+        let whole = book(FUTURE, 10_000);
+        rig.tell(Event::BookSnapshot(BookSnapshot { bids: thin(99_999), asks: thin(100_001), ..whole }));
+        rig.tell(Event::OrderRejected { label: sent[1].label.clone(), code: 11_029 });
+        let first = if rescued { IntentClass::Rescue } else { IntentClass::EmergencyClose };
+        assert_eq!(classes(&rig), [first], "{depth}");
+    }
+}
+
+#[test]
+fn at_328_a_flatten_goes_within_the_second() {
+    let mut rig = without_rescue();
+    half_filled(&mut rig, PAIR);
+    let rejected = rig.now;
+    assert_eq!(classes(&rig), [IntentClass::EmergencyClose], "in the very event of the refusal");
+    play_out(&mut rig);
+    assert!(rig.now.since(rejected) <= 200);
+    assert!(rig.kernel.group_exposure(GROUP).abs() < NANO / 1000);
+}
+
+#[test]
+fn at_116_220_a_group_is_not_complete_before_its_last_leg_and_keeps_its_first_failure() {
+    let (mut rig, labels) = {
+        let mut rig = Rig::active();
+        rig.wait(1000);
+        rig.matching = |order| if order.class.is_containment() { Match::Nothing } else { Match::Rest };
+        let labels = pair(&mut rig, GROUP, 1000);
+        rig.answer_all();
+        (rig, labels)
+    };
+    let of = |rig: &Rig| (rig.kernel.groups.all[GROUP].state, rig.kernel.groups.all[GROUP].failure);
+    rig.fill(&labels[0], Qty(1000 * NANO));
+    assert_eq!(of(&rig), (GroupState::Dispatched, None));
+    rig.shows(&[]);
+    rig.cancel(&labels[1]);
+    assert_eq!(of(&rig), (GroupState::Flattening, Some(GroupFailure::LegCancelled)));
+    // Whatever comes later, also a late fill of the cancelled leg or a refusal of it, changes nothing about that.
+    rig.tell(Event::OrderRejected { label: labels[1].clone(), code: 11_029 });
+    rig.fill(&labels[1], Qty(400 * NANO));
+    assert_eq!(of(&rig).1, Some(GroupFailure::LegCancelled));
+    let recorded: Vec<GroupState> = rig
+        .ledger()
+        .iter()
+        .filter_map(|record| match record {
+            LedgerRecord::GroupTransition { group_id, state, .. } if group_id == GROUP => Some(*state),
+            _ => None,
+        })
+        .collect();
+    assert!(recorded.contains(&GroupState::MixedFailed) && !recorded.contains(&GroupState::Complete));
+    open_refused(&mut rig, RejectReason::TradingModeForbids);
+}
+
+#[test]
+fn at_278_a_leg_may_lack_no_more_than_the_epsilon() {
+    for (missing, state) in [(0, GroupState::Complete), (1, GroupState::Complete), (2, GroupState::Flattened)] {
+        let mut rig = Rig::active();
+        rig.wait(1000);
+        rig.matching = |order| if order.class.is_containment() { Match::Nothing } else { Match::Rest };
+        let labels = pair(&mut rig, GROUP, 1000);
+        rig.answer_all();
+        rig.fill(&labels[0], Qty(1000 * NANO));
+        rig.fill(&labels[1], Qty(1000 * NANO - missing));
+        rig.cancel(&labels[1]);
+        // What little is missing is neutral at once; the failure tells.
+        let failure = (missing > 1).then_some(GroupFailure::LegPartial);
+        let found = &rig.kernel.groups.all[GROUP];
+        assert_eq!((found.state, found.failure), (state, failure), "{missing}");
+    }
+}
+
+#[test]
+fn at_221_the_third_flatten_of_a_structure_blacklists_its_opens() {
+    for (flattens, trips) in [(2, 0), (3, 1)] {
+        let mut rig = Rig::active();
+        rig.wait(1000);
+        rig.matching = |order| if order.class.is_containment() { Match::usual(order) } else { Match::Rest };
+        // In flight together, since the first flatten stops OPEN.
+        let groups: Vec<Vec<String>> = (0..flattens)
+            .map(|place| {
+                rig.forget_sent();
+                pair(&mut rig, &format!("group00000{place:02}"), 1000)
+            })
+            .collect();
+        rig.forget_sent();
+        let orders: Vec<OrderRequest> = placed(&rig);
+        for order in &orders {
+            rig.receive(order);
+        }
+        for labels in &groups {
+            rig.fill(&labels[0], Qty(1000 * NANO));
+            rig.cancel(&labels[1]);
+        }
+        let tripped_at = rig.now;
+        assert_eq!(rig.noted(|note| matches!(note, Note::ChurnBreakerTrip(7))), trips);
+        assert_eq!(corrected(&rig, CorrectiveAction::EmergencyFlattenGroup), flattens);
+        rig.wait(400_000);
+        rig.shows(&[]);
+        rig.market_data();
+        let before = placed(&rig).len();
+        rig.tell(group("group0000090", vec![leg(PERPETUAL, Side::Buy, 500)]));
+        assert_eq!(placed(&rig).len() - before, 1 - trips);
+        if trips == 0 {
+            continue;
+        }
+        assert_eq!(rig.refusals().last(), Some(&RejectReason::ChurnBreakerActive));
+        // Another structure is not concerned, nor is what reduces.
+        let Event::GroupProposed(other) = group("group0000091", vec![leg(PERPETUAL, Side::Buy, 500)]) else {
+            panic!("a proposal")
+        };
+        rig.tell(Event::GroupProposed(GroupProposal { structure_fingerprint: 8, ..other }));
+        assert_eq!(placed(&rig).len() - before, 1);
+        close_goes(&mut rig);
+        // Fifteen minutes, to the millisecond.
+        let left = 900_000 - rig.now.since(tripped_at);
+        rig.wait(left - 1);
+        rig.market_data();
+        rig.tell(group("group0000092", vec![leg(PERPETUAL, Side::Buy, 500)]));
+        assert_eq!(rig.refusals().last(), Some(&RejectReason::ChurnBreakerActive));
+        rig.pass(1);
+        let before = placed(&rig).len();
+        rig.tell(group("group0000093", vec![leg(PERPETUAL, Side::Buy, 500)]));
+        assert_eq!(placed(&rig).len() - before, 1);
+    }
+}
+
+#[test]
+fn at_939_a_group_that_cannot_be_recorded_sends_no_leg() {
+    let filled_queue = |spare: i64| {
+        // How much two single orders put into the queue.
+        let singles = |capacity: i64| {
+            let mut rig = boots(|boot| boot.config.wal_queue_capacity = capacity);
+            rig.settle();
+            rig.wait(1000);
+            rig.withhold(Feed::Writer);
+            rig.withhold(Feed::Venue);
+            rig.market_data();
+            for place in 0..2 {
+                rig.tell(group(&format!("group000000{place}"), vec![leg(PERPETUAL, Side::Buy, 500)]));
+            }
+            rig
+        };
+        let depth = i64::from(singles(1024).status().wal_queue_depth);
+        singles(depth + spare)
+    };
+    let mut rig = filled_queue(0);
+    rig.shows(&[]);
+    rig.forget_sent();
+    rig.tell(group("group0000009", vec![leg(PERPETUAL, Side::Buy, 500), leg(FUTURE, Side::Sell, 500)]));
+    assert_eq!(rig.sent(), []);
+    assert_eq!(rig.refusals(), [RejectReason::RecordedBeforeDispatchFailed; 2]);
+    assert_eq!(rig.status().wal_queue_enqueue_failures, 1);
+    rig.shows(&[M::ReduceonlyRiskstateDegraded]);
+    // With room for the group and the first leg, that leg goes.
+    let mut rig = filled_queue(2);
+    rig.forget_sent();
+    rig.tell(group("group0000009", vec![leg(PERPETUAL, Side::Buy, 500), leg(FUTURE, Side::Sell, 500)]));
+    assert_eq!(rig.sent().iter().filter(|order| order.class == IntentClass::Open).count(), 1);
+}
+
+#[test]
+fn at_924_a_group_lock_that_is_held_blocks_opens_and_nothing_else() {
+    let mut rig = long();
+    rig.tell(Event::GroupLockSampled { held: true });
+    rig.shows(&[M::ReduceonlyRiskstateDegraded]);
+    open_refused(&mut rig, RejectReason::TradingModeForbids);
+    // There is no lock to wait for: the loop ticks on, and what reduces goes in the event that proposes it.
+    let tick = rig.status().loop_tick_last_ts_ms;
+    rig.wait(100);
+    assert!(rig.status().loop_tick_last_ts_ms > tick);
+    close_goes(&mut rig);
+    rig.tell(Event::GroupLockSampled { held: false });
+    rig.shows(&[]);
+}
+
+#[test]
+fn at_211_one_event_tells_how_a_group_was_neutralised() {
+    for (closes_fill, attempts, hedged) in [(true, 1, false), (false, 3, true)] {
+        let mut rig = without_rescue();
+        rig.matching = if closes_fill {
+            Match::usual
+        } else {
+            |order| match order.class {
+                IntentClass::EmergencyClose => Match::Nothing,
+                _ => Match::usual(order),
+            }
+        };
+        half_filled(&mut rig, PAIR);
+        rig.pass(300);
+        play_out(&mut rig);
+        rig.wait(20_000);
+        let events: Vec<LedgerRecord> =
+            rig.ledger().into_iter().filter(|record| matches!(record, LedgerRecord::AtomicNaked { .. })).collect();
+        let [event] = events.as_slice() else { panic!("exactly one: {events:?}") };
+        let LedgerRecord::AtomicNaked {
+            group_id,
+            strategy_id,
+            exposure_before,
+            exposure_after,
+            time_to_neutral_ms,
+            close_attempts,
+            hedge_used,
+            cause,
+            mode,
+            at,
+        } = event
+        else {
+            panic!("filtered")
+        };
+        assert_eq!((group_id.as_str(), strategy_id.as_str()), (GROUP, "strategy"));
+        assert_eq!((*close_attempts, *hedge_used), (attempts, hedged));
+        assert!(*exposure_before > *exposure_after && *exposure_after < NANO / 1000);
+        assert_eq!(*time_to_neutral_ms, 300);
+        assert_eq!((*cause, usize::from(*mode)), (GroupFailure::LegRejected, TradingMode::ReduceOnly.index()));
+        assert!(at.0 > 0);
+        assert_eq!(rig.status().atomic_naked_events_24h, 1);
+    }
+    // A group that completes has none.
+    let mut rig = Rig::active();
+    rig.wait(1000);
+    for label in pair(&mut rig, GROUP, 1000) {
+        rig.answer_all();
+        rig.fill(&label, Qty(1000 * NANO));
+    }
+    rig.wait(5000);
+    assert_eq!(rig.status().atomic_naked_events_24h, 0);
+}
+
+#[test]
+fn at_937_938_a_close_is_priced_by_the_book_then_the_ticker_then_not_at_all() {
+    let ticks = |best: i64| Price(best * NANO - 5 * NANO / 2);
+    // The ticker says something else than the book, to tell them apart.
+    let other =
+        Ticker { best_bid: Some(Price(99_900 * NANO)), best_ask: Some(Price(99_902 * NANO)), ..ticker(PERPETUAL) };
+    let stranded = |book_age: i64, ticker_age: Option<i64>| {
+        let mut rig = Rig::active();
+        rig.wait(1000);
+        rig.market_data();
+        rig.tell(group(GROUP, vec![leg(PERPETUAL, Side::Buy, 1000), leg(FUTURE, Side::Sell, 1000)]));
+        let sent = rig.sent();
+        rig.receive(&sent[0]);
+        rig.fill(&sent[0].label, Qty(1000 * NANO));
+        rig.forget_sent();
+        rig.matching = |_| Match::Nothing;
+        rig.withhold(Feed::Answers);
+        rig.pass(book_age - ticker_age.unwrap_or(0).min(book_age));
+        if ticker_age.is_some() {
+            rig.tell(Event::TickerReceived(other));
+        }
+        rig.pass(ticker_age.unwrap_or(0).min(book_age));
+        rig.tell(Event::OrderRejected { label: sent[1].label.clone(), code: 11_029 });
+        rig
+    };
+    let closes = |rig: &Rig| -> Vec<Price> {
+        placed(rig).iter().filter(|order| order.class == IntentClass::EmergencyClose).map(|order| order.price).collect()
+    };
+    // At exactly the maximum age the book still counts; past it the ticker does.
+    // A rescue needs the other book as well, which is as old.
+    let mut rig = stranded(1000, Some(500));
+    play_out(&mut rig);
+    assert_eq!(closes(&rig)[0], ticks(99_999));
+    let mut rig = stranded(1001, Some(1000));
+    play_out(&mut rig);
+    assert_eq!(closes(&rig)[0], ticks(99_900));
+    // Without either: no order, no attempt used up, a book is asked for.
+    let mut rig = stranded(1001, Some(1001));
+    play_out(&mut rig);
+    assert_eq!(closes(&rig), []);
+    assert_eq!(rig.refusals(), [RejectReason::EmergencyCloseNoPrice]);
+    assert!(rig.noted(|note| *note == Note::EmergencyCloseNoPrice(PERPETUAL)) == 1);
+    let asked = rig.asked.iter().find(|(_, (query, _))| *query == RestQuery::Book(PERPETUAL)).map(|(id, _)| *id);
+    assert_eq!(rig.kernel.groups.all[GROUP].round.map(|round| round.closes), Some(0));
+    rig.answer(asked.expect("a book is asked for"));
+    assert_eq!(closes(&rig), [ticks(99_999)]);
+    // A missing and an unusable book are as good as an old one.
+    let mut rig = without_rescue();
+    half_filled(&mut rig, PAIR);
+    assert_eq!(closes(&rig), [ticks(99_999)]);
+}
+
+// ---- Kill ----
+
+/// What kills, and which reason says so.
+type Killer = (fn(&mut Rig), M);
+
+const KILLERS: [Killer; 6] = [
+    (|rig| rig.tell(Event::MarginSampled(sample(950_000, rig.now))), M::KillMarginMmUtilCritical),
+    (|rig| rig.tell(Event::OperatorCommanded(OperatorCommand::Kill)), M::KillRiskstateKill),
+    (
+        |rig| {
+            let (primary, secondary) = (sample(920_000, rig.now), sample(920_000, rig.now));
+            rig.tell(Event::DiskSampled { primary, secondary });
+        },
+        M::KillDiskWatermarkKill,
+    ),
+    (
+        |rig| {
+            for _ in 0..3 {
+                rig.tell(Event::SocketClosed { socket: Socket::Private, cause: CloseCause::SessionEnded });
+                rig.tell(Event::Authenticated);
+            }
+        },
+        M::KillRateLimitSessionTermination,
+    ),
+    (
+        |rig| {
+            rig.withhold(Feed::Heartbeats);
+            rig.withhold(Feed::Ticks);
+            rig.wait(10_600);
+        },
+        M::KillWatchdogHeartbeatStale,
+    ),
+    (
+        |rig| rig.tell(Event::TokenReported { subsystem: "s".into(), token: "NO_SUCH_TOKEN".into() }),
+        M::KillCortexForceKill,
+    ),
+];
+
+/// Asserts that an exposed account under Kill is closed by containment alone, and stands still only when flat.
+#[track_caller]
+fn closes_under_kill(mut rig: Rig, kill: fn(&mut Rig), reason: M) {
+    rig.matching = |order| if order.class.is_containment() { Match::Nothing } else { Match::Rest };
+    rig.market_data();
+    kill(&mut rig);
+    assert!(rig.status().mode_reasons.contains(&reason), "{:?}", rig.status().mode_reasons);
+    assert_eq!(rig.status().trading_mode, TradingMode::Kill);
+    let opens = |rig: &Rig| placed(rig).iter().filter(|order| order.class == IntentClass::Open).count();
+    let before = opens(&rig);
+    rig.market_data();
+    play_out(&mut rig);
+    let sent = classes(&rig);
+    assert!(sent.contains(&IntentClass::EmergencyClose) && sent.contains(&IntentClass::EmergencyHedge), "{sent:?}");
+    assert!(rig.kernel.is_exposed());
+    let code = open_refusal(&mut rig);
+    assert!(matches!(code, RejectReason::TradingModeForbids | RejectReason::OpenPermissionLatched), "{code:?}");
+    // With exposure what reduces is legal; flat, nothing is.
+    close_goes(&mut rig);
+    rig.answer_all();
+    rig.matching = |order| if order.class.is_containment() { Match::Fill } else { Match::Rest };
+    for _ in 0..80 {
+        rig.wait(100);
+        rig.market_data();
+    }
+    assert!(!rig.kernel.is_exposed(), "{:?}", rig.kernel.orders.positions);
+    assert_eq!(opens(&rig), before);
+}
+
+fn open_refusal(rig: &mut Rig) -> RejectReason {
+    let before = rig.refusals().len();
+    let id = format!("group{:07}", rig.seq);
+    rig.tell(group(&id, vec![leg(PERPETUAL, Side::Buy, 500)]));
+    rig.refusals()[before]
+}
+
+#[test]
+fn at_338_208_302_339_346_347_1049_every_kill_closes_what_is_exposed() {
+    for (kill, reason) in KILLERS {
+        closes_under_kill(long(), kill, reason);
+    }
+}
+
+#[test]
+fn at_013_340_neither_bunker_nor_a_full_ledger_nor_a_lost_socket_stops_containment() {
+    let kill: fn(&mut Rig) = |rig| rig.tell(Event::OperatorCommanded(OperatorCommand::Kill));
+    let mut rig = long();
+    rig.pass(2001);
+    assert!(rig.status().bunker_mode_active);
+    closes_under_kill(rig, kill, M::KillRiskstateKill);
+    // The ledger refuses every record.
+    let mut rig = long();
+    rig.withhold(Feed::Writer);
+    rig.kernel.core.config.wal_queue_capacity = 1;
+    let mut bare = rig.kernel.clone();
+    let mut effects = Vec::new();
+    for command in [OperatorCommand::Kill, OperatorCommand::EmergencyReduceOnly] {
+        rig.seq += 1;
+        bare.apply(drillfold_kernel::units::Seq(rig.seq), rig.now, &Event::OperatorCommanded(command), &mut effects);
+    }
+    let sent = |effects: &[Effect]| {
+        effects.iter().filter(|effect| matches!(effect, Effect::Place(order) if order.class.is_containment())).count()
+    };
+    assert_eq!(sent(&effects), 1);
+    assert!(bare.status().is_some_and(|status| status.wal_queue_enqueue_failures > 0));
+    // Without a private socket the way is REST.
+    let mut rig = long();
+    rig.tell(Event::SocketClosed { socket: Socket::Private, cause: CloseCause::Lost });
+    kill(&mut rig);
+    let routes: Vec<Route> = rig.sent().iter().map(|order| order.route).collect();
+    assert_eq!(routes, [Route::Rest]);
+}
+
+#[test]
+fn under_kill_nothing_goes_once_flat() {
+    let mut rig = Rig::active();
+    rig.wait(1000);
+    rig.tell(Event::OperatorCommanded(OperatorCommand::Kill));
+    rig.market_data();
+    let mut close = leg(PERPETUAL, Side::Sell, 500);
+    close.reduce_only = Some(true);
+    rig.tell(group(GROUP, vec![close]));
+    assert_eq!((rig.sent(), rig.refusals()), (vec![], vec![RejectReason::TradingModeForbids]));
+}
+
+#[test]
+fn rounds_under_kill_are_bounded_until_an_operators_word() {
+    let mut rig = long();
+    rig.matching = |order| if order.class.is_containment() { Match::Nothing } else { Match::Rest };
+    rig.tell(Event::OperatorCommanded(OperatorCommand::Kill));
+    rig.wait(80_000);
+    let exhausted = |rig: &Rig| rig.noted(|note| matches!(note, Note::RoundsExhausted(_)));
+    assert_eq!(exhausted(&rig), 1);
+    // Ten rounds of three closes and a hedge.
+    assert_eq!(classes(&rig).len(), 40);
+    rig.wait(60_000);
+    assert_eq!((classes(&rig).len(), exhausted(&rig)), (40, 1));
+    let named = rig.all.iter().rev().find_map(|(_, effect)| match effect {
+        Effect::Note(Note::RoundsExhausted(id)) => Some(id.clone()),
+        _ => None,
+    });
+    let group_id = named.expect("it names the last order's group");
+    rig.tell(Event::OperatorCommanded(OperatorCommand::ResumeContainment { group_id }));
+    rig.wait(2000);
+    assert_eq!(classes(&rig).len(), 44);
+}
+
+#[test]
+fn a_mixed_group_under_kill_ends_with_its_event() {
+    let mut rig = Rig::active();
+    rig.matching = |order| if order.class.is_containment() { Match::Nothing } else { Match::Rest };
+    mixed_fill(&mut rig);
+    rig.mm_util = Ppm(PPM);
+    rig.samples();
+    rig.matching = Match::usual;
+    rig.wait(10_000);
+    assert!(rig.kernel.total_exposure() < NANO / 1000);
+    assert_eq!(rig.status().atomic_naked_events_24h, 1);
+}
