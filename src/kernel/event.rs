@@ -214,13 +214,22 @@ pub enum Event {
     },
 }
 
+/// What market data change of what the market monitors read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reading {
+    /// The book of an instrument.
+    Book(InstrumentId),
+    /// Its ticker.
+    Ticker(InstrumentId),
+}
+
 impl Event {
-    /// Returns the instrument whose book or ticker the event changes.
-    pub(crate) const fn market_instrument(&self) -> Option<InstrumentId> {
+    /// Returns what the event changes of what the market monitors read.
+    pub(crate) const fn reading(&self) -> Option<Reading> {
         match self {
-            Self::BookSnapshot(snapshot) => Some(snapshot.instrument),
-            Self::BookChanged(change) => Some(change.instrument),
-            Self::TickerReceived(ticker) => Some(ticker.instrument),
+            Self::BookSnapshot(snapshot) => Some(Reading::Book(snapshot.instrument)),
+            Self::BookChanged(change) => Some(Reading::Book(change.instrument)),
+            Self::TickerReceived(ticker) => Some(Reading::Ticker(ticker.instrument)),
             _ => None,
         }
     }

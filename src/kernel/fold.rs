@@ -6,11 +6,11 @@ use alloc::{boxed::Box, vec::Vec};
 use crate::planted::{self, Rule};
 use crate::{
     effect::{Effect, Note},
-    event::{BookDelta, Event, OperatorCommand, RestAnswer},
+    event::{BookDelta, Event, OperatorCommand, Reading, RestAnswer},
     registry::{ModeReason, OpenPermissionReason, TradingMode},
     resolver::resolve,
     state::{Cause, Kernel, Purpose},
-    units::{InstrumentId, Seq, Stamp, TimeMs},
+    units::{Seq, Stamp, TimeMs},
 };
 
 /// Version of the kernel's behaviour as traces record it; steps when the meaning of a behaviour record changes.
@@ -40,9 +40,8 @@ impl Kernel {
             _ => {
                 self.core.stamp = stamp;
                 if self.is_calm_for(event) {
-                    if self.changes_feeds_alone(event.market_instrument(), effects, |kernel, effects| {
-                        kernel.take(event, effects)
-                    }) {
+                    if self.changes_feeds_alone(event.reading(), effects, |kernel, effects| kernel.take(event, effects))
+                    {
                         return;
                     }
                 } else {
@@ -76,20 +75,20 @@ impl Kernel {
             self.core.stamp = before;
             return false;
         }
-        let instrument = Some(change.instrument());
-        if !self.changes_feeds_alone(instrument, effects, |kernel, effects| kernel.book_changed(change, effects)) {
+        let reading = Some(Reading::Book(change.instrument()));
+        if !self.changes_feeds_alone(reading, effects, |kernel, effects| kernel.book_changed(change, effects)) {
             self.settle(effects);
             self.conclude(mode_before, effects);
         }
         true
     }
 
-    /// Takes market data while nothing is due; true where that has changed their feed and nothing else. `instrument` is the
-    /// one whose book or ticker they concern.
+    /// Takes market data while nothing is due; true where that has changed their feed and nothing else. `reading` is what
+    /// they change of what the market monitors read.
     #[inline]
     fn changes_feeds_alone(
         &mut self,
-        instrument: Option<InstrumentId>,
+        reading: Option<Reading>,
         effects: &mut Vec<Effect>,
         take: impl FnOnce(&mut Self, &mut Vec<Effect>),
     ) -> bool {
@@ -98,7 +97,7 @@ impl Kernel {
         effects.len() == noted
             && self.session.reconcile.wanted == wanted
             && !self.latch.is_set()
-            && !instrument.is_some_and(|instrument| self.breaks_market_limits(instrument))
+            && reading.is_none_or(|reading| self.is_within_market_limits(reading))
     }
 
     /// Brings everything that depends on time up to the event's time, before the event can hide what a long gap did.

@@ -12,7 +12,7 @@ use alloc::{vec, vec::Vec};
 
 use crate::{
     config::seconds,
-    event::{Boot, InstrumentKind, Override, Producer},
+    event::{Boot, InstrumentKind, Override, Producer, Reading},
     slot::Slot,
     state::{Book, Cooldown, FirstReading, Kernel},
     units::{InstrumentId, NANO, PPM, Ppm, Price, Side, TimeMs, mul_div},
@@ -20,6 +20,9 @@ use crate::{
 
 /// Basis points in one.
 const BPS: i128 = 10_000;
+
+/// Basis points in two, for a spread that is compared with twice the middle.
+const TWICE_BPS: i64 = 20_000;
 
 /// What a reading of the market breaks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -165,14 +168,47 @@ impl Kernel {
         Some(cortex.min(basis).min(health.after(seconds(config.exchange_health_stale_s)).before(1)))
     }
 
-    /// True where market data of an instrument have broken a limit of a producer.
+    /// True where what market data have changed surely breaks no limit of a producer.
     #[inline]
-    pub(crate) fn breaks_market_limits(&self, instrument: InstrumentId) -> bool {
+    pub(crate) fn is_within_market_limits(&self, reading: Reading) -> bool {
+        let (Reading::Book(instrument) | Reading::Ticker(instrument)) = reading;
         if self.core.reference_instrument != Some(instrument) {
+            return true;
+        }
+        match reading {
+            Reading::Book(_) => self.is_book_ample(instrument) || self.book_breach() == Breach::default(),
+            // An option's depth is valued at the ticker's index.
+            Reading::Ticker(_) => {
+                self.basis_breach() == Some(Breach::default()) && self.book_breach() == Breach::default()
+            }
+        }
+    }
+
+    /// The short way to [`Self::book_breach`] for a book of an inverse contract that breaks nothing: small numbers, and no
+    /// more levels than it takes. False where that does not decide.
+    #[inline]
+    fn is_book_ample(&self, instrument: InstrumentId) -> bool {
+        let config = self.config();
+        let inverse = self.instrument(instrument).is_some_and(|of| of.kind != InstrumentKind::Option);
+        let Some(book) = self.feeds.books.get(instrument.index()).filter(|_| inverse) else { return false };
+        let (Some(bid), Some(ask)) = (book.best_against(Side::Sell), book.best_against(Side::Buy)) else {
+            return false;
+        };
+        // What saturates is left to the exact comparison.
+        let spread = ask.0.saturating_sub(bid.0).saturating_mul(TWICE_BPS);
+        let widest = config.spread_max_bps.min(config.spread_kill_bps.saturating_sub(1));
+        if spread > widest.saturating_mul(ask.0.saturating_add(bid.0)) || spread == i64::MAX {
             return false;
         }
-        let none = Breach::default();
-        self.book_breach() != none || self.basis_breach() != Some(none)
+        let least = config.depth_min_usd.max(config.depth_kill_min_usd.saturating_add(1)).saturating_mul(NANO);
+        let levels = usize::try_from(config.depth_levels).unwrap_or(0);
+        [Side::Buy, Side::Sell].into_iter().all(|side| {
+            let mut sum = 0i64;
+            book.levels_against(side).take(levels).any(|(_, qty)| {
+                sum = sum.saturating_add(qty.0);
+                sum >= least
+            })
+        })
     }
 
     /// Spread and depth of the reference instrument's book, and jumps of the volatility index. Stale: no book or ticker of
