@@ -36,6 +36,9 @@ const SHAPES: [(u32, &[Kind]); 9] = [
 /// Changed levels by how many levels of their side were better.
 const BY_RANK: [u32; 8] = [99, 45, 62, 22, 2, 45, 26, 4];
 
+/// USD on a level at least: five of them are as deep as the market monitors want a market to be.
+const DEEP_USD: i64 = 100_000;
+
 const DEPTH_MIN: usize = 16;
 const DEPTH_MAX: usize = 32;
 
@@ -57,7 +60,8 @@ impl Feed {
     pub fn fill_snapshot(&mut self, snapshot: &mut BookSnapshot) {
         for (of_bids, levels) in [(true, &mut snapshot.bids), (false, &mut snapshot.asks)] {
             let book = self.book(snapshot.instrument, of_bids);
-            *levels = book.iter().map(|away| Level { price: price(of_bids, *away), qty: Qty(10 * NANO) }).collect();
+            *levels =
+                book.iter().map(|away| Level { price: price(of_bids, *away), qty: Qty(DEEP_USD * NANO) }).collect();
         }
     }
 
@@ -75,7 +79,7 @@ impl Feed {
     }
 
     fn level(&mut self, kind: Kind, instrument: InstrumentId, of_bids: bool) -> Level {
-        let qty = i64::from(self.random.next_u32() % 50 + 1) * 10;
+        let qty = DEEP_USD + i64::from(self.random.next_u32() % 50 + 1) * 10;
         let rank = self.drawn(&BY_RANK);
         let book = self.book(instrument, of_bids);
         let rank = rank.min(book.len() - 1);

@@ -53,11 +53,12 @@ pub fn simulate(
     Ok(folder)
 }
 
-/// Puts one or two levels near the best price into a change, in the shares of a recorded feed.
+/// Puts one or two levels near the best price into a change, in the shares of a recorded feed. Five of them are as deep as
+/// an ordinary market is, so that no monitor of the market asks for anything.
 fn put_levels(change: &mut BookChange) {
     let level = |place: u64| Level {
         price: Price(59_990 * NANO + (change.change_id * 7 + place).rem_euclid(40).cast_signed() * NANO / 2),
-        qty: Qty((change.change_id % 50 + 1).cast_signed() * 10 * NANO),
+        qty: Qty((100_000 + (change.change_id % 50 + 1).cast_signed() * 10) * NANO),
     };
     let count = if change.change_id * 97 % 177 < 49 { 1 } else { 2 };
     let levels = (0..count).map(level).collect();
