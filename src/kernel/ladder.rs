@@ -46,7 +46,9 @@ impl Ladder {
             Ok(place) => match self.places.get_mut(place) {
                 Some(slot) => {
                     slot.1 = level.qty;
-                    while self.places.pop_if(|(_, qty)| qty.0 <= 0).is_some() {}
+                    if level.qty.0 <= 0 {
+                        while self.places.pop_if(|(_, qty)| qty.0 <= 0).is_some() {}
+                    }
                     return;
                 }
                 None => return,

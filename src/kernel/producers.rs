@@ -176,7 +176,7 @@ impl Kernel {
             return true;
         }
         match reading {
-            Reading::Book(_) => self.is_book_ample(instrument) || self.book_breach() == Breach::default(),
+            Reading::Book(_) => self.book_breach() == Breach::default(),
             // An option's depth is valued at the ticker's index.
             Reading::Ticker(_) => {
                 self.basis_breach() == Some(Breach::default()) && self.book_breach() == Breach::default()
@@ -184,8 +184,8 @@ impl Kernel {
         }
     }
 
-    /// The short way to [`Self::book_breach`] for a book of an inverse contract that breaks nothing: small numbers, and no
-    /// more levels than it takes. False where that does not decide.
+    /// True for a book of an inverse contract that breaks nothing, found with small numbers and no more levels than it takes.
+    /// False where that does not decide.
     #[inline]
     fn is_book_ample(&self, instrument: InstrumentId) -> bool {
         let config = self.config();
@@ -295,7 +295,16 @@ impl Kernel {
     /// Returns what the reference instrument's book breaks; nothing before it was ever read. A side without levels has no
     /// depth. Spread in bps of the middle: above `spread_max_bps`, at or above `spread_kill_bps`. Depth: below
     /// `depth_min_usd`, at or below `depth_kill_min_usd`; unknown, it breaks the first.
+    #[inline]
     fn book_breach(&self) -> Breach {
+        if self.core.reference_instrument.is_some_and(|instrument| self.is_book_ample(instrument)) {
+            return Breach::default();
+        }
+        self.exact_book_breach()
+    }
+
+    /// As [`Self::book_breach`], worked out in full.
+    fn exact_book_breach(&self) -> Breach {
         let config = self.config();
         let read = self.core.reference_instrument.and_then(|id| {
             let book = self.feeds.books.get(id.index()).filter(|book| book.updated_at.is_some())?;
