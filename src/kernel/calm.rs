@@ -5,14 +5,16 @@
 //! worked out. After each event that went the full way the kernel notes until when that holds. The note is no part of
 //! the state: a kernel without it goes the full way and comes to the same state, which tests compare event by event.
 
+use alloc::string::String;
+
 use crate::{
     config::seconds,
-    event::{Event, Socket},
+    event::{Event, GroupState, Socket},
     groups::FORGET_EVERY_EVENTS,
     monitors::{P95_WINDOW_MS, SECOND_MS, TIMEOUT_WINDOW_MS},
     registry::TradingMode,
     state::{Dated, Kernel, Pair},
-    units::TimeMs,
+    units::{IntentHash, TimeMs},
 };
 
 /// Until when, inclusive, an ordinary market-data event changes nothing but its feed; `None` where each goes the full way.
@@ -85,7 +87,7 @@ impl Kernel {
             && self.monitors.emergency.is_none()
             && self.producers_are_settled()
             && self.monitors.bunker.breaches == 0
-            && self.groups.open.is_empty()
+            && self.groups_rest()
             && self.groups.clean_since.is_some()
             && self.orders.unsent.is_empty()
             && self.orders.replacements.is_empty()
@@ -96,6 +98,14 @@ impl Kernel {
             && [&self.session.public, &self.session.private]
                 .iter()
                 .all(|socket| socket.open && socket.reconnect_at.is_none())
+    }
+
+    /// True where every open group waits for the venue alone: its orders are out, and no cancel is on its way.
+    fn groups_rest(&self) -> bool {
+        let waits = |id: &String| self.groups.all.get(id).is_some_and(|group| group.state == GroupState::Dispatched);
+        let rests =
+            |intent: &IntentHash| self.orders.intents.get(intent).is_some_and(|order| order.cancel_asked_at.is_none());
+        self.groups.open.iter().all(waits) && self.orders.live.iter().all(rests)
     }
 
     /// Returns the last moment before anything that depends on time alone can change; `None` where that is unknown.
