@@ -124,8 +124,13 @@ fn rules() -> BTreeMap<String, BTreeSet<String>> {
             // A comment of documentation belongs to what follows it, any other to the function it stands in.
             let item = match comment.chars().next() {
                 Some('!') => None,
-                Some('/') => lines[place..].iter().find_map(|line| item_of(line)),
-                _ => lines[..place].iter().rev().find_map(|line| item_of(line)),
+                Some('/') => lines[place..].iter().find(|line| is_code(line)).and_then(|line| item_of(line)),
+                _ => None,
+            };
+            // A variant or a field belongs to the item it stands in, as any other comment does.
+            let item = match comment.chars().next() {
+                Some('!') => None,
+                _ => item.or_else(|| lines[..place].iter().rev().find_map(|line| item_of(line))),
             };
             let at = item.map_or(format!("src/{name}"), |item| format!("src/{name} `{item}`"));
             for id in ids_in(comment) {
@@ -142,13 +147,17 @@ fn ids_in(text: &str) -> Vec<String> {
     text.split("AT-").skip(1).map(digits).filter(|id| id.len() >= 3).collect()
 }
 
+/// True for a line that is neither a comment nor an attribute.
+fn is_code(line: &str) -> bool {
+    !["//", "#"].iter().any(|mark| line.trim_start().starts_with(mark))
+}
+
 /// Returns the name of the function or type that a line of code begins.
 fn item_of(line: &str) -> Option<String> {
-    let line = line.trim_start();
-    if line.starts_with("//") || line.starts_with('#') {
-        return None;
-    }
-    let mut words = line.split([' ', '(', '<', ':', '{', ';', '=']).filter(|word| !word.is_empty());
+    let mut words = Some(line)
+        .filter(|line| is_code(line))?
+        .split([' ', '(', '<', ':', '{', ';', '='])
+        .filter(|word| !word.is_empty());
     words.find(|word| ["fn", "struct", "enum", "trait", "const", "impl", "mod"].contains(word))?;
     words.find(|word| *word != "fn").map(str::to_owned)
 }
