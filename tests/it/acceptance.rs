@@ -121,16 +121,15 @@ fn rules() -> BTreeMap<String, BTreeSet<String>> {
             let Some(comment) = line.trim_start().strip_prefix("//") else {
                 continue;
             };
-            // A comment of documentation belongs to what follows it, any other to the function it stands in.
+            // A module's comment belongs to its file; documentation to the item behind it; any other comment, and that of a
+            // variant or a field, to the item it stands in.
+            let inside = || lines[..place].iter().rev().find_map(|line| item_of(line));
             let item = match comment.chars().next() {
                 Some('!') => None,
-                Some('/') => lines[place..].iter().find(|line| is_code(line)).and_then(|line| item_of(line)),
-                _ => None,
-            };
-            // A variant or a field belongs to the item it stands in, as any other comment does.
-            let item = match comment.chars().next() {
-                Some('!') => None,
-                _ => item.or_else(|| lines[..place].iter().rev().find_map(|line| item_of(line))),
+                Some('/') => {
+                    lines[place..].iter().find(|line| is_code(line)).and_then(|line| item_of(line)).or_else(inside)
+                }
+                _ => inside(),
             };
             let at = item.map_or(format!("src/{name}"), |item| format!("src/{name} `{item}`"));
             for id in ids_in(comment) {

@@ -14,7 +14,7 @@ use drillfold_kernel::{
 };
 
 use crate::{
-    kernel_rules::{group, leg, long},
+    kernel_rules::{boots, group, leg, long},
     rig::{FUTURE, Feed, PERPETUAL, Rig, START, healthy_boot, ticker, volatility},
 };
 
@@ -80,10 +80,7 @@ fn asks(rig: &Rig, cortex: Override, health: Override, basis: Override) {
 /// A rig that has booted with a change and is Active.
 #[track_caller]
 fn active(change: impl FnOnce(&mut Boot)) -> Rig {
-    let mut rig = Rig::down();
-    let mut boot = healthy_boot(START);
-    change(&mut boot);
-    rig.boot(boot);
+    let mut rig = boots(change);
     rig.settle();
     rig
 }
