@@ -217,18 +217,36 @@ pub enum Event {
 /// What market data change of what the market monitors read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reading {
-    /// The book of an instrument.
-    Book(InstrumentId),
+    /// The book of an instrument, on those of its sides that are true.
+    Book {
+        /// Whose book.
+        instrument: InstrumentId,
+        /// Its bids may differ.
+        bids: bool,
+        /// Its asks may differ.
+        asks: bool,
+    },
     /// Its ticker.
     Ticker(InstrumentId),
 }
 
+impl Reading {
+    /// Returns what a change of a book changes.
+    #[inline]
+    pub(crate) fn of(change: &impl BookDelta) -> Self {
+        let (bids, asks) = (change.bids().next().is_some(), change.asks().next().is_some());
+        Self::Book { instrument: change.instrument(), bids, asks }
+    }
+}
+
 impl Event {
     /// Returns what the event changes of what the market monitors read.
-    pub(crate) const fn reading(&self) -> Option<Reading> {
+    pub(crate) fn reading(&self) -> Option<Reading> {
         match self {
-            Self::BookSnapshot(snapshot) => Some(Reading::Book(snapshot.instrument)),
-            Self::BookChanged(change) => Some(Reading::Book(change.instrument)),
+            Self::BookSnapshot(BookSnapshot { instrument, .. }) => {
+                Some(Reading::Book { instrument: *instrument, bids: true, asks: true })
+            }
+            Self::BookChanged(change) => Some(Reading::of(change)),
             Self::TickerReceived(ticker) => Some(Reading::Ticker(ticker.instrument)),
             _ => None,
         }

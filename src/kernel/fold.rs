@@ -75,7 +75,7 @@ impl Kernel {
             self.core.stamp = before;
             return false;
         }
-        let reading = Some(Reading::Book(change.instrument()));
+        let reading = Some(Reading::of(change));
         if !self.changes_feeds_alone(reading, effects, |kernel, effects| kernel.book_changed(change, effects)) {
             self.settle(effects);
             self.conclude(mode_before, effects);
@@ -236,12 +236,14 @@ impl Kernel {
         }
     }
 
-    /// Carries out what an operator asks for. A token that the registry lacks is a violation, not a request.
+    /// Carries out what an operator asks for. A token that the registry lacks is a violation, not a request; what needs an
+    /// incident id is nothing without one.
     fn operator(&mut self, command: &OperatorCommand, effects: &mut Vec<Effect>) {
         let stamp = self.core.stamp;
         match command {
-            OperatorCommand::IncidentReset { token, .. } => {
+            OperatorCommand::IncidentReset { token, incident_id } => {
                 if self.guard_token(token, effects)
+                    && !incident_id.is_empty()
                     && let Some(reason) = ModeReason::from_token(token)
                 {
                     self.incident_reset(reason);
@@ -249,6 +251,7 @@ impl Kernel {
             }
             OperatorCommand::Kill => self.monitors.raise(Cause::OperatorKill, stamp),
             OperatorCommand::EmergencyReduceOnly => self.monitors.emergency = Some(stamp),
+            OperatorCommand::AdoptPositions { incident_id } if incident_id.is_empty() => {}
             OperatorCommand::AdoptPositions { incident_id } => self.adopt_positions(incident_id, effects),
             OperatorCommand::ResumeContainment { group_id } => self.resume_containment(group_id),
         }

@@ -1,9 +1,8 @@
 //! One side of a book: its price levels, best last.
 //!
 //! Most changes concern a price near the best one, and a price whose level goes is likely to come back. So a level that
-//! goes keeps its place with an amount of 0: neither its going nor its return moves any other. Only behind the best level
-//! no empty place stays, so that the best ones are found at once; there nothing has to move. The others are cleared away
-//! before the ladder would grow beyond a power of two.
+//! goes keeps its place with an amount of 0, even the best: neither its going nor its return moves any other. Empty places
+//! are cleared away before the ladder would grow beyond a power of two, so there are never many of them to pass over.
 
 use alloc::vec::Vec;
 
@@ -42,21 +41,14 @@ impl Ladder {
     /// Sets the amount at a price; 0 or less is none.
     #[inline]
     pub(crate) fn put(&mut self, level: Level, side: Side) {
-        let place = match self.place_of(level.price, side) {
-            Ok(place) => match self.places.get_mut(place) {
-                Some(slot) => {
+        match self.place_of(level.price, side) {
+            Ok(place) => {
+                if let Some(slot) = self.places.get_mut(place) {
                     slot.1 = level.qty;
-                    if level.qty.0 <= 0 {
-                        while self.places.pop_if(|(_, qty)| qty.0 <= 0).is_some() {}
-                    }
-                    return;
                 }
-                None => return,
-            },
-            Err(place) => place,
-        };
-        if level.qty.0 > 0 {
-            self.insert(place, level, side);
+            }
+            Err(place) if level.qty.0 > 0 => self.insert(place, level, side),
+            Err(_) => {}
         }
     }
 
@@ -75,8 +67,17 @@ impl Ladder {
     #[inline]
     fn place_of(&self, price: Price, side: Side) -> Result<usize, usize> {
         match side {
-            Side::Buy => self.places.binary_search_by(|(found, _)| found.cmp(&price)),
-            Side::Sell => self.places.binary_search_by(|(found, _)| price.cmp(found)),
+            Side::Buy => self.search(price, |found| found < price),
+            Side::Sell => self.search(price, |found| found > price),
+        }
+    }
+
+    #[inline]
+    fn search(&self, price: Price, is_worse: impl Fn(Price) -> bool) -> Result<usize, usize> {
+        let place = self.places.partition_point(|(found, _)| is_worse(*found));
+        match self.places.get(place) {
+            Some((found, _)) if *found == price => Ok(place),
+            _ => Err(place),
         }
     }
 }
@@ -116,6 +117,20 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_level_that_goes_keeps_its_place_and_one_that_never_was_takes_none() {
+        let mut ladder = Ladder::default();
+        let mut put = |price, qty| {
+            ladder.put(Level { price: Price(price), qty: Qty(qty) }, Side::Buy);
+            ladder.places.len()
+        };
+        assert_eq!([put(1, 1), put(2, 1), put(3, 1)], [1, 2, 3]);
+        assert_eq!([put(2, 0), put(9, 0)], [3, 3]);
+        // Few places are not cleared, not even at a power of two.
+        assert_eq!([put(4, 1), put(5, 1)], [4, 5]);
+        assert_eq!(put(2, 1), 5);
     }
 
     #[test]

@@ -168,26 +168,31 @@ impl Kernel {
         Some(cortex.min(basis).min(health.after(seconds(config.exchange_health_stale_s)).before(1)))
     }
 
-    /// True where what market data have changed surely breaks no limit of a producer.
+    /// True where what market data have changed surely breaks no limit of a producer. Before they came none was broken.
     #[inline]
     pub(crate) fn is_within_market_limits(&self, reading: Reading) -> bool {
-        let (Reading::Book(instrument) | Reading::Ticker(instrument)) = reading;
+        let (Reading::Book { instrument, .. } | Reading::Ticker(instrument)) = reading;
         if self.core.reference_instrument != Some(instrument) {
             return true;
         }
         match reading {
-            Reading::Book(_) => self.book_breach() == Breach::default(),
+            Reading::Book { bids, asks, .. } => self.is_book_sound(instrument, bids, asks),
             // An option's depth is valued at the ticker's index.
             Reading::Ticker(_) => {
-                self.basis_breach() == Some(Breach::default()) && self.book_breach() == Breach::default()
+                self.basis_breach() == Some(Breach::default()) && self.is_book_sound(instrument, true, true)
             }
         }
     }
 
-    /// True for a book of an inverse contract that breaks nothing, found with small numbers and no more levels than it takes.
-    /// False where that does not decide.
     #[inline]
-    fn is_book_ample(&self, instrument: InstrumentId) -> bool {
+    fn is_book_sound(&self, instrument: InstrumentId, bids: bool, asks: bool) -> bool {
+        self.is_book_ample(instrument, bids, asks) || self.exact_book_breach() == Breach::default()
+    }
+
+    /// True for a book of an inverse contract whose spread breaks nothing, and neither does the depth of those of its sides
+    /// that are asked for; found with small numbers and no more levels than it takes. False where that does not decide.
+    #[inline]
+    fn is_book_ample(&self, instrument: InstrumentId, bids: bool, asks: bool) -> bool {
         let config = self.config();
         let inverse = self.instrument(instrument).is_some_and(|of| of.kind != InstrumentKind::Option);
         let Some(book) = self.feeds.books.get(instrument.index()).filter(|_| inverse) else { return false };
@@ -202,13 +207,14 @@ impl Kernel {
         }
         let least = config.depth_min_usd.max(config.depth_kill_min_usd.saturating_add(1)).saturating_mul(NANO);
         let levels = usize::try_from(config.depth_levels).unwrap_or(0);
-        [Side::Buy, Side::Sell].into_iter().all(|side| {
+        let is_deep = |side: Side| {
             let mut sum = 0i64;
             book.levels_against(side).take(levels).any(|(_, qty)| {
                 sum = sum.saturating_add(qty.0);
                 sum >= least
             })
-        })
+        };
+        (!bids || is_deep(Side::Sell)) && (!asks || is_deep(Side::Buy))
     }
 
     /// Spread and depth of the reference instrument's book, and jumps of the volatility index. Stale: no book or ticker of
@@ -295,9 +301,8 @@ impl Kernel {
     /// Returns what the reference instrument's book breaks; nothing before it was ever read. A side without levels has no
     /// depth. Spread in bps of the middle: above `spread_max_bps`, at or above `spread_kill_bps`. Depth: below
     /// `depth_min_usd`, at or below `depth_kill_min_usd`; unknown, it breaks the first.
-    #[inline]
     fn book_breach(&self) -> Breach {
-        if self.core.reference_instrument.is_some_and(|instrument| self.is_book_ample(instrument)) {
+        if self.core.reference_instrument.is_some_and(|instrument| self.is_book_ample(instrument, true, true)) {
             return Breach::default();
         }
         self.exact_book_breach()
