@@ -428,9 +428,7 @@ impl Kernel {
     /// Sends what the ledger shows unsent, in the event that clears the latch, once. Source: AT-935; kernel contract
     /// section 6. Containment's unsent orders are not sent again: containment computes what is needed then.
     pub(crate) fn resend_unsent(&mut self, effects: &mut Vec<Effect>) {
-        if planted::broken(Rule::NoResend) && !self.latch.is_set() && self.orders.boot_run_ended {
-            self.resend_planted(effects);
-        }
+        self.resend_planted(effects);
         if self.orders.unsent.is_empty() || self.latch.is_set() {
             return;
         }
@@ -484,8 +482,11 @@ impl Kernel {
         self.pass_gates(&candidate, effects).err()
     }
 
-    /// The planted breakage: sends everything the ledger of the last boot shows sent a second time.
+    /// Planted, and nothing but in a build of that breakage: sends all that the ledger of the last boot shows sent again.
     fn resend_planted(&mut self, effects: &mut Vec<Effect>) {
+        if !planted::broken(Rule::NoResend) || self.latch.is_set() || !self.orders.boot_run_ended {
+            return;
+        }
         let stamp = self.core.stamp;
         let again: Vec<IntentHash> = self
             .orders
@@ -560,4 +561,51 @@ fn is_riskier(position: Qty, before: Qty, after: Qty) -> bool {
     let further = after.minus(before).0.signum() == direction && direction != 0;
     let turned = position.is_zero() && after.0.signum() == before.0.signum().saturating_neg() && !after.is_zero();
     after.abs() > before.abs() || further || turned
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SIDES: [Side; 2] = [Side::Buy, Side::Sell];
+
+    /// Small amounts on both sides of zero: every case of the two functions is among them.
+    fn small() -> impl Iterator<Item = Qty> + Clone {
+        (-3..=3).map(Qty)
+    }
+
+    #[test]
+    fn a_reduce_only_order_moves_a_position_towards_zero_and_no_further() {
+        for (position, side, qty) in small()
+            .flat_map(|at| SIDES.map(|side| (at, side)))
+            .flat_map(|(position, side)| (0..=4).map(move |qty| (position, side, Qty(qty))))
+        {
+            let step = side.sign(1);
+            // One unit at a time: the venue lets it trade while it reduces.
+            let mut left = position.0;
+            for _ in 0..qty.0 {
+                if left.signum() == -step {
+                    left += step;
+                }
+            }
+            assert_eq!(left_by(position, side, qty, true), Qty(left), "{position:?} {side:?} {qty:?}");
+            assert_eq!(left_by(position, side, qty, false), Qty(position.0 + step * qty.0));
+        }
+    }
+
+    #[test]
+    fn at_119_more_exposure_or_further_in_the_position_s_direction_is_riskier() {
+        for (position, before, after) in small()
+            .flat_map(|position| small().flat_map(move |before| small().map(move |after| (position, before, after))))
+        {
+            let more = after.0.abs() > before.0.abs();
+            let elsewhere = if position.is_zero() {
+                !(before.0.min(0)..=before.0.max(0)).contains(&after.0)
+            } else {
+                (after.0 - before.0) * position.0 > 0
+            };
+            let found = is_riskier(position, before, after);
+            assert_eq!(found, more || elsewhere, "{position:?} {before:?} {after:?}");
+        }
+    }
 }

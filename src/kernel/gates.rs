@@ -65,12 +65,9 @@ struct Delta {
 
 impl Delta {
     /// Adds an order that may fill.
-    const fn reserve(&mut self, moved: i64) {
-        if moved > 0 {
-            self.pending_long = self.pending_long.saturating_add(moved);
-        } else {
-            self.pending_short = self.pending_short.saturating_add(moved);
-        }
+    fn reserve(&mut self, moved: i64) {
+        self.pending_long = self.pending_long.saturating_add(moved.max(0));
+        self.pending_short = self.pending_short.saturating_add(moved.min(0));
     }
 
     /// Current and pending, as if all of it filled.

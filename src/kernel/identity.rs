@@ -172,8 +172,32 @@ mod tests {
         let parts = parse_label(&built).unwrap();
         assert_eq!((parts.strategy_id, parts.group_id, parts.leg), ("drillfld", "g00000000001", 3));
         assert_eq!(parts.intent, IntentHash(0xabc));
-        assert_eq!(parse_label("s4:a:b:c:d"), None);
-        assert_eq!(parse_label("x"), None);
+        let strange = [
+            "x",
+            "s4:a:b:c:d",
+            "s3:a:b:0:0000000000000001",
+            "s4:a:b:0:000000000000001",
+            "s4:a:b:0:00000000000000001",
+            "s4:a:b:0:000000000000000g",
+            "s4::b:0:0000000000000001",
+            "s4:a::0:0000000000000001",
+            "s4:a:b::0000000000000001",
+            "s4:a:b:65536:0000000000000001",
+            "s4:a:b:0:0000000000000001:",
+            "s4:a:b:0",
+        ];
+        for label in strange {
+            assert_eq!(parse_label(label), None, "{label}");
+        }
+        assert!(parse_label("s4:a:b:65535:ffffffffffffffff").is_some());
+    }
+
+    #[test]
+    fn a_label_has_64_characters_at_most() {
+        let of = |length: usize| format!("s4:{}:g:0:{:016x}", "a".repeat(length - 24), 1);
+        assert_eq!(of(LABEL_LENGTH_MAX).len(), LABEL_LENGTH_MAX);
+        assert!(parse_label(&of(LABEL_LENGTH_MAX)).is_some());
+        assert_eq!(parse_label(&of(LABEL_LENGTH_MAX + 1)), None);
     }
 
     #[test]

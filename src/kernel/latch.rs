@@ -44,9 +44,8 @@ impl Kernel {
     }
 
     /// Removes every code whose trigger is not later than the start of the run that has just succeeded and whose own
-    /// condition holds. True where the latch cleared by that.
-    pub(crate) fn clear_codes(&mut self, run_started: Stamp) -> bool {
-        let was_set = self.latch.is_set();
+    /// condition holds.
+    pub(crate) fn clear_codes(&mut self, run_started: Stamp) {
         for code in OpenPermissionReason::ALL {
             let holds = self
                 .latch
@@ -56,7 +55,6 @@ impl Kernel {
                 *slot = None;
             }
         }
-        was_set && !self.latch.is_set()
     }
 
     /// True where a code's own condition holds. Source: registry, `condition` of each code.

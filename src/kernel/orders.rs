@@ -381,7 +381,7 @@ impl Kernel {
 
 /// Keeps of several intents those that fit, unless none does.
 fn narrow(left: &mut Vec<&IntentRecord>, fits: impl Fn(&IntentRecord) -> bool) {
-    if left.len() > 1 && left.iter().any(|record| fits(record)) {
+    if left.iter().any(|record| fits(record)) {
         left.retain(|record| fits(record));
     }
 }

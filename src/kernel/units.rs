@@ -195,6 +195,8 @@ mod tests {
         assert_eq!(mul_div(-7, 3, 2), -10);
         assert_eq!(mul_div(i64::MAX, i64::MAX, 1), i64::MAX);
         assert_eq!(mul_div(i64::MIN, i64::MAX, 1), i64::MIN);
+        assert_eq!(mul_div(i64::MIN + 1, 2, 1), i64::MIN);
+        assert_eq!(mul_div(i64::MAX, 2, 1), i64::MAX);
         assert_eq!(mul_div(1, 1, 0), 0);
     }
 }

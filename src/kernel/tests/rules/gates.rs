@@ -6,9 +6,9 @@
 use drillfold_kernel::{
     effect::{Effect, Note, OrderRequest},
     event::{
-        Action, BookSnapshot, Boot, EdgeInputs, Event, GroupProposal, Instrument, InstrumentKind, IntentClass,
-        IntentRecord, LedgerRecord, LegProposal, Level, Metadata, OrderType, PublicTrade, Ticker, TimeInForce,
-        TlsmState, VenueState,
+        Action, BookSnapshot, Boot, CancelRefusal, EdgeInputs, Event, GroupProposal, Instrument, InstrumentKind,
+        IntentClass, IntentRecord, LedgerRecord, LegProposal, Level, Metadata, OperatorCommand, OrderType, PublicTrade,
+        Ticker, TimeInForce, TlsmState, VenueState,
     },
     identity::{Fields, intent_hash, label},
     registry::{ModeReason as M, OpenPermissionReason as C, RejectReason as R, RiskState},
@@ -18,7 +18,7 @@ use drillfold_kernel::{
 
 use crate::{
     kernel_rules::{boots, leg, long},
-    rig::{BEAT_MS, FUTURE, Match, PERPETUAL, Rig, START, any_market, sample, ticker},
+    rig::{BEAT_MS, FUTURE, Feed, Match, PERPETUAL, Rig, START, any_market, sample, ticker},
 };
 
 /// The third instrument, where a test lists one.
@@ -512,9 +512,10 @@ fn at_910_the_budget_is_inclusive() {
 }
 
 /// A rig with an ETH perpetual at 4000 USD, and a portfolio limit in BTC.
-fn two_coins(limit_btc: i64) -> Rig {
+fn two_coins(limit_btc: i64, change: impl FnOnce(&mut Boot)) -> Rig {
     let mut rig = active(|boot| {
         list(boot, "ETH-PERPETUAL", InstrumentKind::Perpetual, 1);
+        change(boot);
         boot.config.portfolio_exposure_limit = Some(limit_btc);
         boot.config.self_trade_min_self_notional_usd = 1_000_000_000;
         boot.config.self_trade_notional_trip_usd = 1_000_000_000;
@@ -539,7 +540,7 @@ fn btc(side: Side, amount: i64) -> LegProposal {
 #[test]
 fn at_226_911_the_correlated_portfolio_has_a_budget() {
     // 0.6 BTC worth of ETH; with x BTC beside it 0.36 + x^2 + 1.6 * 0.6 * x is at most 1 up to x = 0.4528.
-    let mut rig = two_coins(NANO);
+    let mut rig = two_coins(NANO, |_| ());
     filled(&mut rig, |group| group.legs = vec![eth(Side::Buy, 60_000)]);
     filled(&mut rig, |group| group.legs = vec![btc(Side::Buy, 45_000)]);
     assert_eq!(propose_leg(&mut rig, btc(Side::Buy, 300)), Err(R::GlobalExposureBudgetExceeded));
@@ -550,14 +551,14 @@ fn at_226_911_the_correlated_portfolio_has_a_budget() {
     let close = reducing(Action::Close, PERPETUAL, Side::Sell, 100);
     assert_eq!(propose_leg(&mut rig, close).map(|sent| sent.len()), Ok(1));
     // Without the other coin the same order passes.
-    let mut rig = two_coins(NANO);
+    let mut rig = two_coins(NANO, |_| ());
     filled(&mut rig, |group| group.legs = vec![btc(Side::Buy, 45_000)]);
     passes(&mut rig, |group| group.legs = vec![btc(Side::Buy, 300)]);
 }
 
 #[test]
 fn at_929_the_portfolio_budget_counts_what_is_pending() {
-    let mut rig = two_coins(NANO);
+    let mut rig = two_coins(NANO, |_| ());
     let resting = propose_leg(&mut rig, eth(Side::Buy, 60_000)).expect("it passes").remove(0);
     rig.answer_all();
     filled(&mut rig, |group| group.legs = vec![btc(Side::Buy, 45_000)]);
@@ -565,6 +566,101 @@ fn at_929_the_portfolio_budget_counts_what_is_pending() {
     passes(&mut rig, |group| group.legs = vec![btc(Side::Buy, 250)]);
     rig.cancel(&resting.label);
     passes(&mut rig, |group| group.legs = vec![btc(Side::Buy, 300)]);
+}
+
+#[test]
+fn at_226_each_pair_of_coins_has_its_correlation() {
+    // Of BTC, ETH and a third coin two are held, each worth 0.6 BTC. The square of the total is 0.72 and twice the
+    // correlation times 0.36: 1.296 for BTC and ETH, 1.152 for either of them and the rest.
+    for (coins, square) in [([0, 1], 1_296), ([0, 2], 1_152), ([1, 2], 1_152)] {
+        for (limit, fits) in [(square + 4, true), (square - 4, false)] {
+            // The root, in 1e-9 of a BTC.
+            let limit_btc = (f64::from(limit) / 1000.0).sqrt() * NANO as f64;
+            let mut rig = two_coins(limit_btc as i64, |boot| {
+                list(boot, "SOL-PERPETUAL", InstrumentKind::Perpetual, 2);
+            });
+            let fourth = InstrumentId(3);
+            let at = |price: i64| Some(usd(price));
+            rig.tell(Event::TickerReceived(Ticker { index: at(200), mark: at(200), last: at(200), ..ticker(fourth) }));
+            install(&mut rig, fourth, &[(usd(200), 900_000)], &[(usd(200).plus(Price(NANO / 2)), 900_000)]);
+            let buys = [
+                btc(Side::Buy, 60_000),
+                eth(Side::Buy, 60_000),
+                LegProposal { price: usd(200), ..leg(fourth, Side::Buy, 60_000) },
+            ];
+            filled(&mut rig, |group| group.legs = vec![buys[coins[0]].clone()]);
+            let second = propose_leg(&mut rig, buys[coins[1]].clone()).map(|sent| sent.len());
+            let expected = if fits { Ok(1) } else { Err(R::GlobalExposureBudgetExceeded) };
+            assert_eq!(second, expected, "{coins:?} {limit}");
+        }
+    }
+}
+
+#[test]
+fn the_portfolio_is_valued_at_the_index_and_without_one_at_the_mark() {
+    // 60,000 USD of ETH are 15 ETH at the mark, and so many tenths of a BTC at the index.
+    let eth_at = |index: Option<Price>| Ticker { index, mark: Some(usd(4000)), last: Some(usd(4000)), ..ticker(THIRD) };
+    for (index, worth_tenths) in [(Some(usd(8000)), 12), (Some(usd(2000)), 3), (None, 6), (Some(Price(0)), 6)] {
+        for (limit, fits) in [(worth_tenths * NANO / 10 + 10_000, true), (worth_tenths * NANO / 10 - 10_000, false)] {
+            let mut rig = two_coins(limit, |_| ());
+            rig.tell(Event::TickerReceived(eth_at(index)));
+            let found = propose_leg(&mut rig, eth(Side::Buy, 60_000)).map(|sent| sent.len());
+            let expected = if fits { Ok(1) } else { Err(R::GlobalExposureBudgetExceeded) };
+            assert_eq!(found, expected, "{index:?} {limit}");
+        }
+    }
+}
+
+#[test]
+fn exposure_is_the_net_of_each_underlying_and_the_sum_of_their_amounts() {
+    let (bitcoin, ether) = (UnderlyingId(0), UnderlyingId(1));
+    let mut rig = two_coins(1000 * NANO, |_| ());
+    assert_eq!(rig.kernel.total_exposure(), 0);
+    filled(&mut rig, |group| group.legs = vec![btc(Side::Buy, 1000)]);
+    filled(&mut rig, |group| group.legs = vec![LegProposal { price: usd(99_999), ..leg(FUTURE, Side::Sell, 400) }]);
+    filled(&mut rig, |group| group.legs = vec![eth(Side::Sell, 400)]);
+    assert_eq!((rig.kernel.net_exposure(bitcoin), rig.kernel.net_exposure(ether)), (6 * NANO / 1000, -NANO / 10));
+    assert_eq!(rig.kernel.total_exposure(), 106 * NANO / 1000);
+    // An option counts by its delta, one where that is unknown.
+    let mut rig = with_option();
+    rig.matching = |_| Match::Rest;
+    filled(&mut rig, |group| group.legs = vec![option_leg()]);
+    for (delta, coins) in
+        [(Some(Ppm(500_000)), NANO / 100 * 15), (None, NANO / 10 * 3), (Some(Ppm(-100_000)), -NANO / 100 * 3)]
+    {
+        rig.tell(Event::TickerReceived(Ticker { delta, ..ticker(THIRD) }));
+        assert_eq!(rig.kernel.net_exposure(bitcoin), coins);
+        assert_eq!(rig.kernel.total_exposure(), coins.abs());
+    }
+}
+
+#[test]
+fn a_position_without_a_price_stops_opens_until_it_has_one_or_its_instrument_is_gone() {
+    let book = |price: i64| [(usd(price), 9000)];
+    // In the order's own underlying no inventory is known then, in another one no portfolio.
+    for (underlying, code) in [(0, R::InventorySkew), (1, R::GlobalExposureBudgetExceeded)] {
+        let held = || {
+            let mut rig = active(|boot| list(boot, "SOL-PERPETUAL", InstrumentKind::Perpetual, underlying));
+            rig.matching = |_| Match::Rest;
+            install(&mut rig, THIRD, &book(99_999), &book(100_001));
+            filled(&mut rig, |group| group.legs = vec![leg(THIRD, Side::Buy, 1000)]);
+            let resting = propose_leg(&mut rig, leg(THIRD, Side::Buy, 10)).expect("it passes").remove(0);
+            rig.answer_all();
+            install(&mut rig, THIRD, &[], &[]);
+            assert_eq!(propose(&mut rig, |_| ()), Err(code));
+            (rig, resting)
+        };
+        let (mut rig, _) = held();
+        rig.tell(Event::TickerReceived(ticker(THIRD)));
+        passes(&mut rig, |_| ());
+        let (mut rig, resting) = held();
+        let metadata = Metadata { expires_at: Some(rig.now), ..metadata() };
+        rig.tell(Event::InstrumentFetched { instrument: THIRD, metadata });
+        rig.tell(Event::CancelProposed { intent: resting.intent });
+        assert_eq!(propose(&mut rig, |_| ()), Err(code));
+        rig.tell(Event::CancelRefused { label: resting.label, cause: CancelRefusal::OrderbookClosed });
+        passes(&mut rig, |_| ());
+    }
 }
 
 // ---- self-impact ----
@@ -577,7 +673,7 @@ fn impact(public_usd: i64, own_usd: i64) -> Rig {
         boot.config.self_trade_notional_trip_usd = 150_000;
     });
     rig.matching = |_| Match::Rest;
-    rig.withhold(crate::rig::Feed::MarketData);
+    rig.withhold(Feed::MarketData);
     // What was traded before leaves the window.
     let since = rig.now;
     while rig.now.since(since) <= 10_000 {
@@ -601,6 +697,22 @@ fn public(rig: &mut Rig, amount_usd: i64) {
         side: Side::Buy,
     };
     rig.tell(Event::TradesReceived { instrument: PERPETUAL, trades: vec![trade] });
+}
+
+#[test]
+fn the_market_s_amounts_are_kept_for_the_window_and_no_longer() {
+    let mut rig = active(|_| ());
+    rig.withhold(Feed::MarketData);
+    let first = rig.now.after(1);
+    rig.now = first;
+    public(&mut rig, 1000);
+    let oldest = |rig: &Rig| rig.kernel.feeds.trades[PERPETUAL.index()].volume.front().map(|(at, _)| *at);
+    rig.now = first.after(10_000);
+    public(&mut rig, 1000);
+    assert_eq!(oldest(&rig), Some(first));
+    rig.now = first.after(10_001);
+    public(&mut rig, 1000);
+    assert_eq!(oldest(&rig), Some(first.after(10_000)));
 }
 
 #[test]
@@ -750,8 +862,11 @@ fn at_280_920_contracts_and_amount_agree_within_the_tolerance() {
     // Contracts of an unknown size can't be compared.
     let mut rig = active(|_| ());
     assert_eq!(propose_leg(&mut rig, hundred()), Err(R::InstrumentMetadataMissing));
-    fetch(&mut rig, None);
-    assert_eq!(propose_leg(&mut rig, hundred()), Err(R::InstrumentMetadataMissing));
+    for unusable in [None, Some(Qty(0))] {
+        fetch(&mut rig, unusable);
+        assert_eq!(propose_leg(&mut rig, hundred()), Err(R::InstrumentMetadataMissing));
+        rig.risk(RiskState::Healthy);
+    }
 }
 
 #[test]
@@ -865,6 +980,29 @@ fn at_935_an_unsent_intent_passes_every_gate_or_fails() {
         let state = rig.kernel.orders.intents.values().next().map(|order| order.state);
         assert_eq!(state, Some(if code.is_none() { TlsmState::Acked } else { TlsmState::Failed }), "{code:?}");
     }
+}
+
+#[test]
+fn at_953_old_public_trades_stay_latched_until_a_trade_comes() {
+    let mut rig = active(|boot| boot.config.public_trade_feed_max_age_ms = 100);
+    rig.withhold(Feed::MarketData);
+    rig.change(PERPETUAL);
+    rig.now = rig.now.after(101);
+    rig.change(PERPETUAL);
+    assert!(propose(&mut rig, |_| ()).is_err());
+    rig.latched(&[C::WsTradesGapReconcileRequired]);
+    // Runs succeed all the while, and clear nothing.
+    let runs = |rig: &Rig| rig.noted(|note| *note == Note::RunSucceeded);
+    let before = runs(&rig);
+    rig.wait(500);
+    assert!(runs(&rig) > before);
+    rig.latched(&[C::WsTradesGapReconcileRequired]);
+    public(&mut rig, 100);
+    rig.latched(&[C::WsTradesGapReconcileRequired]);
+    // What an operator says makes the next run.
+    rig.tell(Event::OperatorCommanded(OperatorCommand::AdoptPositions { incident_id: "INC-1".into() }));
+    rig.wait(500);
+    rig.latched(&[]);
 }
 
 #[test]

@@ -3,18 +3,19 @@
 //! Source: kernel contract section 7.
 
 use drillfold_kernel::{
-    effect::{CorrectiveAction, Effect, Note, OrderRequest, RestQuery, Route},
+    effect::{CancelReason, CorrectiveAction, Effect, Note, OrderRequest, RestQuery, Route},
     event::{
         BookSnapshot, CloseCause, EdgeInputs, Event, GroupFailure, GroupProposal, GroupState, IntentClass,
-        LedgerRecord, Level, OperatorCommand, Socket, Ticker,
+        LedgerRecord, LegProposal, Level, OperatorCommand, OwnTrade, Socket, Ticker, VenueOrder, VenueState,
     },
     registry::{ModeReason as M, RejectReason, TradingMode},
-    units::{NANO, PPM, Ppm, Price, Qty, Side},
+    state::Cause,
+    units::{InstrumentId, NANO, OrderId, PPM, Ppm, Price, Qty, Side, TradeId, UnderlyingId},
 };
 
 use crate::{
     kernel_rules::{boots, group, leg, long, mixed_fill, pair},
-    orders::{close_goes, corrected, open_refused, placed},
+    orders::{cancels, close_goes, corrected, open_refused, placed},
     rig::{FUTURE, Feed, Match, PERPETUAL, Rig, book, sample, ticker},
 };
 
@@ -64,6 +65,41 @@ fn without_rescue() -> Rig {
     rig
 }
 
+/// A group of these legs at their limits. Of each so many USD fill, and what is left of it is cancelled; those without an
+/// amount are refused, last of all. Nothing else has reached the venue yet.
+fn ended(rig: &mut Rig, legs: &[(LegProposal, Option<i64>)]) {
+    rig.market_data();
+    rig.tell(group(GROUP, legs.iter().map(|(leg, _)| leg.clone()).collect()));
+    let sent = rig.sent();
+    let matching = std::mem::replace(&mut rig.matching, Match::usual);
+    for (order, filled) in sent.iter().zip(legs.iter().map(|(_, filled)| filled)) {
+        if let Some(usd) = filled {
+            rig.receive(order);
+            rig.fill(&order.label, Qty(usd * NANO));
+            rig.cancel(&order.label);
+        }
+    }
+    rig.matching = matching;
+    rig.forget_sent();
+    for (order, _) in sent.iter().zip(legs).filter(|(_, (_, filled))| filled.is_none()) {
+        rig.tell(Event::OrderRejected { label: order.label.clone(), code: 11_029 });
+    }
+}
+
+/// A leg at a limit of its own.
+fn leg_at(instrument: InstrumentId, side: Side, usd: i64, price: i64) -> LegProposal {
+    LegProposal { price: Price(price * NANO), ..leg(instrument, side, usd) }
+}
+
+/// The containment orders so far: class, instrument, side and whole USD.
+fn contained(rig: &Rig) -> Vec<(IntentClass, InstrumentId, Side, i64)> {
+    placed(rig)
+        .into_iter()
+        .filter(|order| order.class.is_containment())
+        .map(|order| (order.class, order.instrument, order.side, order.qty.0 / NANO))
+        .collect()
+}
+
 const PAIR: [Side; 2] = [Side::Buy, Side::Sell];
 
 #[test]
@@ -94,6 +130,17 @@ fn at_117_235_two_rescues_then_three_closes_then_one_hedge() {
     play_out(&mut rig);
     assert_eq!(classes(&rig), [Rescue]);
     assert_eq!(rig.kernel.groups.all[GROUP].state, GroupState::Flattened);
+}
+
+#[test]
+fn at_235_a_restart_counts_the_rescues_that_were_tried() {
+    let mut rig = Rig::active();
+    rig.withhold(Feed::Venue);
+    half_filled(&mut rig, PAIR);
+    assert_eq!((classes(&rig), rig.kernel.groups.all[GROUP].rescues), (vec![IntentClass::Rescue], 1));
+    let ledger = rig.ledger();
+    rig.restart(1000, |boot| boot.ledger = ledger);
+    assert_eq!(rig.kernel.groups.all[GROUP].rescues, 1);
 }
 
 #[test]
@@ -186,6 +233,55 @@ fn at_116_220_a_group_is_not_complete_before_its_last_leg_and_keeps_its_first_fa
 }
 
 #[test]
+fn a_failed_group_cancels_its_other_orders_but_none_of_containment() {
+    let mut rig = Rig::active();
+    rig.wait(1000);
+    let labels = pair(&mut rig, GROUP, 1000);
+    let first = rig.sent().swap_remove(0);
+    rig.forget_sent();
+    rig.receive(&first);
+    rig.tell(Event::OrderRejected { label: labels[1].clone(), code: 11_029 });
+    assert_eq!(cancels(&rig), [CancelReason::GroupFailed]);
+    // A ledger that refused the record of the group's flattening shows it MixedFailed, with a close on its way.
+    let mut rig = without_rescue();
+    rig.withhold(Feed::Venue);
+    half_filled(&mut rig, PAIR);
+    assert_eq!(classes(&rig), [IntentClass::EmergencyClose]);
+    let mut ledger = rig.ledger();
+    ledger.retain(|record| !matches!(record, LedgerRecord::GroupTransition { state: GroupState::Flattening, .. }));
+    rig.restart(1000, |boot| boot.ledger = ledger);
+    assert_eq!(rig.kernel.groups.all[GROUP].state, GroupState::Flattening);
+    assert_eq!(rig.kernel.orders.live.len(), 1);
+    assert_eq!(cancels(&rig), []);
+}
+
+#[test]
+fn a_leg_that_traded_and_is_then_known_nowhere_is_lost() {
+    let mut rig = Rig::active();
+    rig.wait(1000);
+    pair(&mut rig, GROUP, 1000);
+    let sent = rig.sent();
+    rig.forget_sent();
+    rig.receive(&sent[0]);
+    rig.fill(&sent[0].label, Qty(1000 * NANO));
+    let traded = &sent[1];
+    let trade = OwnTrade {
+        trade_id: TradeId(77),
+        order_id: OrderId(77),
+        label: traded.label.clone(),
+        instrument: traded.instrument,
+        side: traded.side,
+        price: traded.price,
+        qty: Qty(400 * NANO),
+        at: rig.now,
+    };
+    rig.own_trades.push(trade.clone());
+    rig.tell(Event::OwnTraded(vec![trade]));
+    rig.wait(8000);
+    assert_eq!(rig.kernel.groups.all[GROUP].failure, Some(GroupFailure::LegLost));
+}
+
+#[test]
 fn at_278_a_leg_may_lack_no_more_than_the_epsilon() {
     for (missing, state) in [(0, GroupState::Complete), (1, GroupState::Complete), (2, GroupState::Flattened)] {
         let mut rig = Rig::active();
@@ -259,6 +355,39 @@ fn at_221_the_third_flatten_of_a_structure_blacklists_its_opens() {
 }
 
 #[test]
+fn flattens_and_naked_events_are_remembered_over_any_number_of_events() {
+    let mut rig = without_rescue();
+    rig.wait(1000);
+    rig.matching = |order| if order.class.is_containment() { Match::usual(order) } else { Match::Rest };
+    let groups: Vec<Vec<String>> = (0..3)
+        .map(|place| {
+            rig.forget_sent();
+            pair(&mut rig, &format!("group00000{place:02}"), 1000)
+        })
+        .collect();
+    rig.forget_sent();
+    for order in placed(&rig) {
+        rig.receive(&order);
+    }
+    let flatten = |rig: &mut Rig, labels: &[String]| {
+        rig.fill(&labels[0], Qty(1000 * NANO));
+        rig.cancel(&labels[1]);
+        play_out(rig);
+    };
+    flatten(&mut rig, &groups[0]);
+    flatten(&mut rig, &groups[1]);
+    let tripped = |rig: &Rig| rig.noted(|note| matches!(note, Note::ChurnBreakerTrip(7)));
+    assert_eq!((rig.status().atomic_naked_events_24h, tripped(&rig)), (2, 0));
+    // What memory no longer needs goes every 1024 events.
+    for _ in 0..1024 {
+        rig.pass(0);
+    }
+    assert_eq!(rig.status().atomic_naked_events_24h, 2);
+    flatten(&mut rig, &groups[2]);
+    assert_eq!((rig.status().atomic_naked_events_24h, tripped(&rig)), (3, 1));
+}
+
+#[test]
 fn at_939_a_group_that_cannot_be_recorded_sends_no_leg() {
     let filled_queue = |spare: i64| {
         // How much two single orders put into the queue.
@@ -290,6 +419,39 @@ fn at_939_a_group_that_cannot_be_recorded_sends_no_leg() {
     rig.forget_sent();
     rig.tell(group("group0000009", vec![leg(PERPETUAL, Side::Buy, 500), leg(FUTURE, Side::Sell, 500)]));
     assert_eq!(rig.sent().iter().filter(|order| order.class == IntentClass::Open).count(), 1);
+    // The group has failed by the leg that did not go, and the one that did is cancelled.
+    assert_eq!(rig.kernel.groups.all["group0000009"].failure, Some(GroupFailure::LegRefused));
+    assert_eq!(cancels(&rig), [CancelReason::GroupFailed]);
+}
+
+#[test]
+fn a_group_has_one_to_eight_legs() {
+    for (legs, goes) in [(0, false), (1, true), (8, true), (9, false)] {
+        let mut rig = Rig::active();
+        rig.wait(1000);
+        rig.market_data();
+        rig.tell(group(GROUP, vec![leg(PERPETUAL, Side::Buy, 10); legs]));
+        assert_eq!(rig.sent().len(), if goes { legs } else { 0 }, "{legs}");
+        assert_eq!(rig.refusals().is_empty(), goes, "{legs}");
+        assert!(goes || rig.refusals().contains(&RejectReason::AssemblyFailed), "{legs}");
+    }
+}
+
+#[test]
+fn containment_is_reduce_only_where_it_takes_from_the_position_and_no_more() {
+    // Long 1000 of the perpetual beside the pair, so a rescue that buys it adds to a position.
+    let mut rig = long();
+    let pair = vec![leg(PERPETUAL, Side::Buy, 500), leg(FUTURE, Side::Sell, 500)];
+    rig.tell(group("group0000002", pair));
+    let sent = rig.sent();
+    rig.receive(&sent[1]);
+    rig.fill(&sent[1].label, Qty(500 * NANO));
+    rig.forget_sent();
+    rig.market_data();
+    rig.tell(Event::OrderRejected { label: sent[0].label.clone(), code: 11_029 });
+    let rescue = rig.sent().pop().expect("a rescue");
+    assert_eq!((rescue.class, rescue.instrument, rescue.side), (IntentClass::Rescue, PERPETUAL, Side::Buy));
+    assert!(!rescue.reduce_only);
 }
 
 #[test]
@@ -361,12 +523,162 @@ fn at_211_one_event_tells_how_a_group_was_neutralised() {
 }
 
 #[test]
+fn at_211_a_hedge_of_an_earlier_round_was_used_all_the_same() {
+    let mut rig = without_rescue();
+    rig.matching = |order| if order.class.is_containment() { Match::Nothing } else { Match::usual(order) };
+    half_filled(&mut rig, PAIR);
+    play_out(&mut rig);
+    assert_eq!(classes(&rig).last(), Some(&IntentClass::EmergencyHedge));
+    rig.matching = Match::usual;
+    rig.wait(20_000);
+    // The first close of the second round ends it.
+    let of_two_rounds =
+        |record: &LedgerRecord| matches!(record, LedgerRecord::AtomicNaked { close_attempts: 1, hedge_used: true, .. });
+    assert_eq!(rig.ledger().iter().filter(|record| of_two_rounds(record)).count(), 1);
+}
+
+#[test]
+fn a_rescue_completes_its_own_leg_and_no_other() {
+    let mut rig = Rig::active();
+    rig.wait(1000);
+    rig.market_data();
+    let legs = vec![leg(PERPETUAL, Side::Buy, 1000), leg(FUTURE, Side::Sell, 500), leg(PERPETUAL, Side::Sell, 500)];
+    rig.tell(group(GROUP, legs));
+    let sent = rig.sent();
+    rig.receive(&sent[0]);
+    rig.fill(&sent[0].label, Qty(1000 * NANO));
+    rig.forget_sent();
+    rig.withhold(Feed::Venue);
+    for refused in &sent[1..] {
+        rig.tell(Event::OrderRejected { label: refused.label.clone(), code: 11_029 });
+    }
+    // The first is filled; it sold as much as the second leg lacks, but in another instrument.
+    rig.resume(Feed::Venue);
+    play_out(&mut rig);
+    let rescues: Vec<_> = placed(&rig)
+        .into_iter()
+        .filter(|order| order.class.is_containment())
+        .map(|order| (order.class, order.instrument, order.side, order.qty))
+        .collect();
+    let of = |instrument| (IntentClass::Rescue, instrument, Side::Sell, Qty(500 * NANO));
+    assert_eq!(rescues, [of(FUTURE), of(PERPETUAL)]);
+}
+
+#[test]
+fn every_containment_order_lowers_exposure_and_turns_none() {
+    use IntentClass::{EmergencyClose, Rescue};
+    let rescue = (Rescue, FUTURE, Side::Sell);
+    let close = (EmergencyClose, PERPETUAL, Side::Sell);
+    let buys = |usd| leg_at(PERPETUAL, Side::Buy, usd, 99_999);
+    let sells = |usd| leg(FUTURE, Side::Sell, usd);
+    let cases = [
+        // The leg that is missing takes back what the other one filled: all of it.
+        ([(sells(1000), None), (buys(1000), Some(1000))], rescue, 1000),
+        // It would take back more than that, and leave 400 on the other side.
+        ([(sells(1000), None), (buys(1000), Some(600))], close, 600),
+        // The first leg that lacks something would add to what there is.
+        ([(buys(1000), Some(600)), (sells(1000), None)], close, 600),
+        // The future trades in steps of 100. Short 50 for long 50 is within one of them, but it lowers nothing.
+        ([(sells(100), None), (buys(100), Some(100))], rescue, 100),
+        ([(sells(100), None), (buys(100), Some(50))], close, 50),
+    ];
+    for (legs, (class, instrument, side), usd) in cases {
+        let mut rig = boots(|boot| boot.instruments[1].min_amount = Some(Qty(100 * NANO)));
+        rig.settle();
+        rig.wait(1000);
+        ended(&mut rig, &legs);
+        assert_eq!(contained(&rig), [(class, instrument, side, usd)], "{legs:?}");
+    }
+}
+
+#[test]
+fn a_close_takes_no_more_than_the_account_still_holds_and_the_hedge_the_rest() {
+    use IntentClass::{EmergencyClose, EmergencyHedge};
+    // The group buys 1000 of a future in which the account was short before.
+    let close = |usd| (EmergencyClose, FUTURE, Side::Sell, usd);
+    let hedge = (EmergencyHedge, PERPETUAL, Side::Sell, 990);
+    for (short, first) in [(0, close(1000)), (600, close(400)), (1000, hedge), (1600, hedge)] {
+        let mut rig = without_rescue();
+        rig.wait(1000);
+        if short > 0 {
+            rig.market_data();
+            rig.tell(group("group0000002", vec![leg(FUTURE, Side::Sell, short)]));
+            let label = rig.sent()[0].label.clone();
+            rig.answer_all();
+            rig.fill(&label, Qty(short * NANO));
+        }
+        ended(&mut rig, &[(leg(FUTURE, Side::Buy, 1000), Some(1000)), (leg(PERPETUAL, Side::Sell, 1000), None)]);
+        assert_eq!(contained(&rig), [first], "{short}");
+    }
+}
+
+#[test]
+fn the_smallest_tradable_amount_is_closed_and_less_is_neutral() {
+    use IntentClass::{EmergencyClose, EmergencyHedge};
+    // The smallest amount is 10 USD of either; everything is valued at 100,000.
+    let sells = |instrument| leg_at(instrument, Side::Sell, 10, 100_000);
+    let refused = (leg(FUTURE, Side::Buy, 10), None);
+    for (filled, expected) in [(10, &[(EmergencyClose, PERPETUAL, Side::Buy, 10)][..]), (9, &[])] {
+        let mut rig = without_rescue();
+        rig.wait(1000);
+        ended(&mut rig, &[(sells(PERPETUAL), Some(filled)), refused.clone()]);
+        assert_eq!(contained(&rig), expected, "{filled}");
+        let state = if filled < 10 { GroupState::Flattened } else { GroupState::Flattening };
+        assert_eq!(rig.kernel.groups.all[GROUP].state, state);
+    }
+    // Six of each are less than either can close, but one perpetual takes back both.
+    let mut rig = without_rescue();
+    rig.wait(1000);
+    ended(&mut rig, &[(sells(PERPETUAL), Some(6)), (sells(FUTURE), Some(6)), refused]);
+    assert_eq!(contained(&rig), [(EmergencyHedge, PERPETUAL, Side::Buy, 10)]);
+}
+
+#[test]
+fn the_cause_leaves_a_minute_after_the_very_event_that_ended_containment() {
+    let mut rig = without_rescue();
+    half_filled(&mut rig, PAIR);
+    let close = rig.sent().pop().expect("a close");
+    rig.forget_sent();
+    rig.pass(100);
+    // The order's end first, the trade that it counts last: that one ends the group.
+    let order = VenueOrder {
+        order_id: OrderId(77),
+        label: close.label.clone(),
+        instrument: close.instrument,
+        side: close.side,
+        price: close.price,
+        qty: close.qty,
+        filled: close.qty,
+        reduce_only: close.reduce_only,
+        state: VenueState::Filled,
+    };
+    rig.tell(Event::OrderUpdated(order));
+    let trade = OwnTrade {
+        trade_id: TradeId(77),
+        order_id: OrderId(77),
+        label: close.label,
+        instrument: close.instrument,
+        side: close.side,
+        price: close.price,
+        qty: close.qty,
+        at: rig.now,
+    };
+    let is_contained = |rig: &Rig| rig.kernel.active_causes().any(|(cause, _)| cause == Cause::GroupContainment);
+    rig.tell(Event::OwnTraded(vec![trade]));
+    assert_eq!(rig.kernel.groups.all[GROUP].state, GroupState::Flattened);
+    rig.pass(59_999);
+    assert!(is_contained(&rig));
+    rig.pass(1);
+    assert!(!is_contained(&rig));
+}
+
+#[test]
 fn at_937_938_a_close_is_priced_by_the_book_then_the_ticker_then_not_at_all() {
     let ticks = |best: i64| Price(best * NANO - 5 * NANO / 2);
     // The ticker says something else than the book, to tell them apart.
     let other =
         Ticker { best_bid: Some(Price(99_900 * NANO)), best_ask: Some(Price(99_902 * NANO)), ..ticker(PERPETUAL) };
-    let stranded = |book_age: i64, ticker_age: Option<i64>| {
+    let stranded = |book_age: i64, quoted: Ticker, ticker_age: i64| {
         let mut rig = Rig::active();
         rig.wait(1000);
         rig.market_data();
@@ -377,11 +689,9 @@ fn at_937_938_a_close_is_priced_by_the_book_then_the_ticker_then_not_at_all() {
         rig.forget_sent();
         rig.matching = |_| Match::Nothing;
         rig.withhold(Feed::Answers);
-        rig.pass(book_age - ticker_age.unwrap_or(0).min(book_age));
-        if ticker_age.is_some() {
-            rig.tell(Event::TickerReceived(other));
-        }
-        rig.pass(ticker_age.unwrap_or(0).min(book_age));
+        rig.pass(book_age - ticker_age);
+        rig.tell(Event::TickerReceived(quoted));
+        rig.pass(ticker_age);
         rig.tell(Event::OrderRejected { label: sent[1].label.clone(), code: 11_029 });
         rig
     };
@@ -390,22 +700,25 @@ fn at_937_938_a_close_is_priced_by_the_book_then_the_ticker_then_not_at_all() {
     };
     // At exactly the maximum age the book still counts; past it the ticker does.
     // A rescue needs the other book as well, which is as old.
-    let mut rig = stranded(1000, Some(500));
+    let mut rig = stranded(1000, other, 500);
     play_out(&mut rig);
     assert_eq!(closes(&rig)[0], ticks(99_999));
-    let mut rig = stranded(1001, Some(1000));
+    let mut rig = stranded(1001, other, 1000);
     play_out(&mut rig);
     assert_eq!(closes(&rig)[0], ticks(99_900));
     // Without either: no order, no attempt used up, a book is asked for.
-    let mut rig = stranded(1001, Some(1001));
-    play_out(&mut rig);
-    assert_eq!(closes(&rig), []);
-    assert_eq!(rig.refusals(), [RejectReason::EmergencyCloseNoPrice]);
-    assert!(rig.noted(|note| *note == Note::EmergencyCloseNoPrice(PERPETUAL)) == 1);
-    let asked = rig.asked.iter().find(|(_, (query, _))| *query == RestQuery::Book(PERPETUAL)).map(|(id, _)| *id);
-    assert_eq!(rig.kernel.groups.all[GROUP].round.map(|round| round.closes), Some(0));
-    rig.answer(asked.expect("a book is asked for"));
-    assert_eq!(closes(&rig), [ticks(99_999)]);
+    let without = |best_bid| Ticker { best_bid, ..other };
+    for (quoted, ticker_age) in [(other, 1001), (without(None), 500), (without(Some(Price(0))), 500)] {
+        let mut rig = stranded(1001, quoted, ticker_age);
+        play_out(&mut rig);
+        assert_eq!(closes(&rig), []);
+        assert_eq!(rig.refusals(), [RejectReason::EmergencyCloseNoPrice]);
+        assert!(rig.noted(|note| *note == Note::EmergencyCloseNoPrice(PERPETUAL)) == 1);
+        let asked = rig.asked.iter().find(|(_, (query, _))| *query == RestQuery::Book(PERPETUAL)).map(|(id, _)| *id);
+        assert_eq!(rig.kernel.groups.all[GROUP].round.map(|round| round.closes), Some(0));
+        rig.answer(asked.expect("a book is asked for"));
+        assert_eq!(closes(&rig), [ticks(99_999)]);
+    }
     // A missing and an unusable book are as good as an old one.
     let mut rig = without_rescue();
     half_filled(&mut rig, PAIR);
@@ -533,6 +846,78 @@ fn under_kill_nothing_goes_once_flat() {
     close.reduce_only = Some(true);
     rig.tell(group(GROUP, vec![close]));
     assert_eq!((rig.sent(), rig.refusals()), (vec![], vec![RejectReason::TradingModeForbids]));
+}
+
+#[test]
+fn another_round_begins_once_its_time_is_over() {
+    let killed: fn(&mut Rig) = |rig| rig.tell(Event::OperatorCommanded(OperatorCommand::Kill));
+    let failed: fn(&mut Rig) = |rig| half_filled(rig, PAIR);
+    for begin in [killed, failed] {
+        let mut rig = boots(|boot| boot.config.rescue_attempts_max = 0);
+        rig.settle();
+        rig.wait(1000);
+        rig.market_data();
+        rig.tell(group("group0000002", vec![leg(PERPETUAL, Side::Buy, 1000)]));
+        let label = rig.sent()[0].label.clone();
+        rig.answer_all();
+        rig.fill(&label, Qty(1000 * NANO));
+        rig.matching = |order| if order.class.is_containment() { Match::Nothing } else { Match::Rest };
+        begin(&mut rig);
+        play_out(&mut rig);
+        assert_eq!(classes(&rig).len(), 4);
+        rig.wait(4999);
+        rig.market_data();
+        assert_eq!(classes(&rig).len(), 4);
+        rig.pass(1);
+        assert_eq!(classes(&rig).len(), 5);
+    }
+}
+
+#[test]
+fn under_kill_each_underlying_closes_its_own_positions_of_the_sign_of_its_net_exposure() {
+    use IntentClass::EmergencyClose;
+    // The second instrument belongs to the same underlying or to another.
+    let cases = [
+        (0, [(PERPETUAL, Side::Buy, 1000), (FUTURE, Side::Sell, 400)], vec![(PERPETUAL, Side::Sell, 600)]),
+        (0, [(PERPETUAL, Side::Buy, 400), (FUTURE, Side::Buy, 1000)], vec![(FUTURE, Side::Sell, 1000)]),
+        (
+            1,
+            [(PERPETUAL, Side::Buy, 500), (FUTURE, Side::Buy, 1000)],
+            vec![(PERPETUAL, Side::Sell, 500), (FUTURE, Side::Sell, 1000)],
+        ),
+        (
+            1,
+            [(PERPETUAL, Side::Buy, 1000), (FUTURE, Side::Sell, 400)],
+            vec![(PERPETUAL, Side::Sell, 1000), (FUTURE, Side::Buy, 400)],
+        ),
+    ];
+    for (underlying, positions, expected) in cases {
+        let mut rig = boots(|boot| boot.instruments[1].underlying = UnderlyingId(underlying));
+        rig.settle();
+        rig.wait(1000);
+        rig.market_data();
+        for (place, (instrument, side, usd)) in positions.into_iter().enumerate() {
+            rig.tell(group(&format!("group000000{place}"), vec![leg(instrument, side, usd)]));
+            let label = rig.sent()[0].label.clone();
+            rig.answer_all();
+            rig.fill(&label, Qty(usd * NANO));
+        }
+        rig.tell(Event::OperatorCommanded(OperatorCommand::Kill));
+        let expected: Vec<_> =
+            expected.into_iter().map(|(instrument, side, usd)| (EmergencyClose, instrument, side, usd)).collect();
+        assert_eq!(contained(&rig), expected, "{positions:?}");
+    }
+}
+
+#[test]
+fn under_kill_the_smallest_tradable_amount_is_closed_and_less_is_left() {
+    for (filled, closes) in [(10, 1), (9, 0)] {
+        let mut rig = Rig::active();
+        rig.wait(1000);
+        ended(&mut rig, &[(leg(PERPETUAL, Side::Buy, 10), Some(filled))]);
+        rig.tell(Event::OperatorCommanded(OperatorCommand::Kill));
+        assert_eq!(contained(&rig), vec![(IntentClass::EmergencyClose, PERPETUAL, Side::Sell, 10); closes], "{filled}");
+    }
 }
 
 #[test]

@@ -7,12 +7,12 @@
 use drillfold_kernel::{
     effect::Note,
     event::{
-        Action, Boot, Certificate, Channel, CloseCause, EdgeInputs, Event, GroupProposal, LegProposal,
+        Action, BookChange, Boot, Certificate, Channel, CloseCause, EdgeInputs, Event, GroupProposal, LegProposal,
         MaintenanceWindow, OperatorCommand, OrderType, OutputQueue, Override, OwnTrade, Producer, Sample, SlotReading,
         Socket, TimeInForce, VenueOrder, VenueState,
     },
     registry::{F1CertState, ModeReason as M, OpenPermissionReason as C, RejectReason, RiskState, TradingMode},
-    units::{InstrumentId, NANO, OrderId, PPM, Ppm, Price, Qty, Side, TimeMs, TradeId},
+    units::{InstrumentId, NANO, OrderId, PPM, Ppm, Price, Qty, Seq, Side, TimeMs, TradeId},
 };
 
 use crate::rig::{FUTURE, Feed, Match, PERPETUAL, Rig, START, certificate, healthy_boot, sample, ticker};
@@ -82,6 +82,44 @@ fn nothing_is_heard_before_the_first_boot_and_after_a_crash() {
     assert!(rig.kernel.status().is_none());
     rig.tell(Event::HeartbeatSeen);
     assert!(rig.kernel.status().is_none());
+}
+
+/// The rig takes every other change of a book so, and compares what it leads to with the full way.
+#[test]
+fn a_book_change_is_taken_without_an_event_while_nothing_is_due_and_else_left_alone() {
+    // An odd number: at some even ones the kernel forgets what is old.
+    let seq = |rig: &Rig| Seq((rig.seq + 1) | 1);
+    let next = |rig: &Rig| BookChange {
+        instrument: FUTURE,
+        prev_change_id: rig.kernel.feeds.books.get(FUTURE.index()).and_then(|book| book.change_id).unwrap_or_default(),
+        change_id: u64::MAX,
+        bids: Vec::new(),
+        asks: Vec::new(),
+    };
+    let left_alone = |rig: &Rig, at: TimeMs| {
+        let (mut kernel, mut effects) = (rig.kernel.clone(), Vec::new());
+        assert!(!kernel.apply_book_change(seq(rig), at, &next(rig), &mut effects));
+        assert_eq!((kernel == rig.kernel, effects), (true, vec![]));
+    };
+    let mut rig = Rig::down();
+    left_alone(&rig, rig.now);
+    rig.boot(healthy_boot(START));
+    left_alone(&rig, rig.now);
+    rig.settle();
+    rig.wait(1000);
+    rig.tell(Event::HeartbeatSeen);
+    let due = |rig: &Rig| rig.kernel.calm_until().expect("nothing is due yet");
+    rig.now = due(&rig).before(10);
+    rig.market_data();
+    let until = due(&rig);
+    assert!(until >= rig.now);
+    let (mut kernel, mut effects) = (rig.kernel.clone(), Vec::new());
+    assert!(kernel.apply_book_change(seq(&rig), until, &next(&rig), &mut effects));
+    assert_eq!((kernel.seq(), effects), (seq(&rig), vec![]));
+    assert_eq!(kernel.feeds.books[FUTURE.index()].change_id, Some(u64::MAX));
+    left_alone(&rig, until.after(1));
+    rig.tell(Event::Crashed);
+    left_alone(&rig, rig.now);
 }
 
 // ---- critical inputs ----
@@ -616,9 +654,37 @@ fn at_918_operator_kill_ends_by_an_incident_reset_only() {
     rig.wait(10_000);
     rig.tell(reset(M::KillCortexForceKill));
     rig.shows(&[kill]);
+    // A reset names its incident.
+    let unnamed = OperatorCommand::IncidentReset { token: kill.token().into(), incident_id: String::new() };
+    rig.tell(Event::OperatorCommanded(unnamed));
+    rig.shows(&[kill]);
     rig.tell(reset(kill));
     rig.shows(&[]);
     rig.risk(RiskState::Healthy);
+}
+
+#[test]
+fn the_most_severe_cause_gives_the_risk_state_in_whatever_order_causes_come() {
+    let (kill, reset) = (Event::OperatorCommanded(OperatorCommand::Kill), reset(M::KillRiskstateKill));
+    let drifts = |drift_ms| Event::ClockDriftSampled { drift_ms: Some(drift_ms) };
+    let announced = |window| Event::MaintenanceAnnounced(window);
+    let mut rig = Rig::active();
+    let window = MaintenanceWindow { starts_at: rig.now, ends_at: rig.now.after(600_000) };
+    for (event, state) in [
+        (drifts(51), RiskState::Degraded),
+        (announced(Some(window)), RiskState::Maintenance),
+        (kill, RiskState::Kill),
+        (announced(None), RiskState::Kill),
+        (drifts(50), RiskState::Kill),
+        (announced(Some(window)), RiskState::Kill),
+        (drifts(51), RiskState::Kill),
+        (reset, RiskState::Maintenance),
+        (announced(None), RiskState::Degraded),
+        (drifts(50), RiskState::Healthy),
+    ] {
+        rig.tell(event);
+        rig.risk(state);
+    }
 }
 
 #[test]
@@ -670,6 +736,24 @@ fn at_232_maintenance_lead_is_inclusive_and_ends_by_a_run() {
     rig.resume(Feed::Answers);
     rig.wait(10_000);
     assert!(rig.status().risk_state != RiskState::Maintenance);
+}
+
+#[test]
+fn at_232_a_book_change_alone_lets_the_lead_of_a_maintenance_begin() {
+    let mut rig = Rig::active();
+    rig.wait(1000);
+    // Nothing else is due before the lead begins.
+    while rig.kernel.calm_until() < Some(rig.now.after(50)) {
+        rig.wait(100);
+    }
+    let starts_at = rig.now.after(3_600_050);
+    rig.tell(Event::MaintenanceAnnounced(Some(MaintenanceWindow { starts_at, ends_at: starts_at.after(1000) })));
+    assert_eq!(rig.kernel.calm_until(), Some(rig.now.after(49)));
+    for (ms, reasons) in [(49, &[][..]), (1, &[M::ReduceonlyRiskstateMaintenance][..])] {
+        rig.now = rig.now.after(ms);
+        rig.change(FUTURE);
+        rig.shows(reasons);
+    }
 }
 
 #[test]
@@ -1061,6 +1145,20 @@ fn at_267_298_bunker_by_transport_lag() {
         assert!(rig.status().bunker_mode_active);
         rig.pass(1);
         assert!(!rig.status().bunker_mode_active);
+    }
+}
+
+#[test]
+fn a_book_change_alone_finds_a_lag_of_the_private_socket() {
+    let mut rig = Rig::active();
+    rig.wait(1000);
+    rig.tell(Event::FrameHeard(Socket::Private));
+    rig.withhold(Feed::PrivateFrames);
+    rig.wait(1900);
+    for (ms, reasons) in [(100, &[][..]), (1, &[M::ReduceonlyBunkerModeActive][..])] {
+        rig.now = rig.now.after(ms);
+        rig.change(FUTURE);
+        rig.shows(reasons);
     }
 }
 

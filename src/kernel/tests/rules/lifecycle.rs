@@ -178,6 +178,22 @@ fn at_949_960_a_cancel_in_an_expired_instrument_is_done() {
 }
 
 #[test]
+fn at_949_no_order_in_an_instrument_that_is_gone_is_cancelled() {
+    let (mut rig, first, _) = resting();
+    let second = propose_leg(&mut rig, leg(FUTURE, Side::Buy, 990)).expect("it passes").remove(0).label;
+    rig.answer_all();
+    expires_in(&mut rig, 0);
+    let asked = cancel(&rig, &first);
+    rig.tell_after(1000, asked);
+    rig.forget_sent();
+    rig.tell(Event::CancelRefused { label: first, cause: CancelRefusal::OrderbookClosed });
+    assert_eq!(state(&rig, &second), TlsmState::Acked);
+    let asked = cancel(&rig, &second);
+    rig.tell(asked);
+    assert_eq!(cancels(&rig, &second), 0);
+}
+
+#[test]
 fn at_966_an_ordinary_answer_leaves_the_instrument_active() {
     // A cancel that succeeds.
     let (mut rig, future, _) = resting();
@@ -198,6 +214,14 @@ fn at_966_an_ordinary_answer_leaves_the_instrument_active() {
     rig.wait(1000);
     assert_eq!(state(&rig, &future), TlsmState::Canceled);
     assert_eq!(propose_leg(&mut rig, leg(FUTURE, Side::Buy, 1000)).map(|sent| sent.len()), Ok(1));
+    // In an expired one as well: that an order is gone says nothing of its instrument.
+    let (mut rig, future, _) = resting();
+    expires_in(&mut rig, 0);
+    let asked = cancel(&rig, &future);
+    rig.tell(asked);
+    rig.forget_sent();
+    rig.tell(Event::CancelRefused { label: future.clone(), cause: CancelRefusal::AlreadyGone });
+    assert!(!rig.kernel.is_gone(FUTURE) && state(&rig, &future) == TlsmState::Acked);
     // An answer that would end an expired instrument does nothing to one that has not expired, up to the last moment.
     for cause in TERMINAL {
         let (mut rig, future, _) = resting();

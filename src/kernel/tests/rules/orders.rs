@@ -4,10 +4,10 @@
 //! Source: kernel contract sections 1, 3, 5, 6 and 8.
 
 use drillfold_kernel::{
-    effect::{CancelReason, CorrectiveAction, Effect, Note, OrderRequest, RestQuery, Route},
+    effect::{CancelReason, CorrectiveAction, Effect, Note, OrderRequest, RestQuery, Route, RunFailure},
     event::{
-        Action, Channel, CloseCause, EdgeInputs, Event, GroupProposal, IntentClass, LedgerRecord, LegProposal,
-        OperatorCommand, OwnTrade, RestAnswer, Socket, TimeInForce, TlsmState, VenueOrder, VenueState,
+        Action, Channel, CloseCause, EdgeInputs, Event, GroupProposal, GroupState, IntentClass, LedgerRecord,
+        LegProposal, OperatorCommand, OwnTrade, RestAnswer, Socket, TimeInForce, TlsmState, VenueOrder, VenueState,
     },
     registry::{ModeReason as M, OpenPermissionReason as C, RejectReason, TradingMode},
     units::{IntentHash, NANO, OrderId, Price, Qty, RequestId, Side, TradeId},
@@ -258,6 +258,44 @@ fn at_010_119_120_401_402_what_raises_exposure_is_refused_and_the_rest_passes() 
 }
 
 #[test]
+fn a_cancel_passes_unless_under_kill_with_nothing_left() {
+    // Under Kill an order that rests can be cancelled.
+    let (mut rig, _, open) = with_resting_orders();
+    rig.tell(Event::OperatorCommanded(OperatorCommand::Kill));
+    rig.forget_sent();
+    let refused = rig.refusals().len();
+    rig.tell(Event::CancelProposed { intent: open.intent });
+    assert_eq!((cancels(&rig), rig.refusals().len()), (vec![CancelReason::Strategy], refused));
+    // Nothing is left: it is refused under Kill and there alone.
+    let (mut rig, order) = sent_one();
+    at_venue(&mut rig, &order, Qty::ZERO, VenueState::Open);
+    rig.cancel(&order.label);
+    assert!(rig.kernel.is_flat());
+    rig.tell(Event::CancelProposed { intent: order.intent });
+    assert_eq!((cancels(&rig), rig.refusals()), (vec![], vec![]));
+    rig.tell(Event::OperatorCommanded(OperatorCommand::Kill));
+    rig.tell(Event::CancelProposed { intent: order.intent });
+    assert_eq!((cancels(&rig), rig.refusals()), (vec![], vec![RejectReason::TradingModeForbids]));
+}
+
+#[test]
+fn nothing_is_cancelled_that_has_ended_or_was_never_sent() {
+    let mut rig = Rig::active();
+    rig.wait(1000);
+    rig.market_data();
+    let order = propose(&mut rig, leg(PERPETUAL, Side::Buy, 1000)).expect("it was sent");
+    rig.answer_all();
+    rig.fill(&order.label, Qty(1000 * NANO));
+    rig.tell(Event::CancelProposed { intent: order.intent });
+    assert_eq!((state(&rig, order.intent), cancels(&rig)), (TlsmState::Filled, vec![]));
+    let (mut rig, order) = sent_one();
+    let ledger = cut(&rig.ledger(), step_to(TlsmState::Sent));
+    rig.restart(1000, |boot| boot.ledger = ledger);
+    rig.tell(Event::CancelProposed { intent: order.intent });
+    assert_eq!((state(&rig, order.intent), cancels(&rig)), (TlsmState::Created, vec![]));
+}
+
+#[test]
 fn at_402_a_replacement_waits_for_the_cancel_and_then_passes_every_gate() {
     // With nothing wrong the larger order is allowed: cancel now, the new order once the old one has ended.
     let (mut rig, _, open) = with_resting_orders();
@@ -495,6 +533,24 @@ fn at_928_a_known_hash_is_a_no_op() {
 }
 
 #[test]
+fn a_known_group_or_ghost_is_a_duplicate_as_much_as_a_known_intent() {
+    // Another order under the id of a known group.
+    let (mut rig, order) = sent_one();
+    let group_id = order.label.split(':').nth(2).expect("a group").to_owned();
+    rig.tell(group(&group_id, vec![leg(PERPETUAL, Side::Buy, 990)]));
+    assert_eq!((rig.sent(), rig.refusals()), (vec![], vec![RejectReason::DuplicateIntent]));
+    // The venue still has what no ledger tells of: it is a ghost, and the same intent is none.
+    at_venue(&mut rig, &order, Qty::ZERO, VenueState::Open);
+    rig.restart(1000, |_| ());
+    rig.settle();
+    rig.market_data();
+    assert!(rig.kernel.orders.ghosts.contains_key(&order.intent) && rig.kernel.orders.intents.is_empty());
+    let before = (placed(&rig).len(), rig.refusals().len());
+    rig.tell(group(&group_id, vec![leg(PERPETUAL, Side::Buy, 1000)]));
+    assert_eq!((placed(&rig).len(), &rig.refusals()[before.1..]), (before.0, &[RejectReason::DuplicateIntent][..]));
+}
+
+#[test]
 fn at_933_a_reconnect_sends_nothing_twice() {
     let (mut rig, order) = sent_one();
     at_venue(&mut rig, &order, Qty::ZERO, VenueState::Open);
@@ -559,6 +615,67 @@ fn at_270_an_own_trade_is_recorded_before_it_is_applied_and_once() {
     }
 }
 
+#[test]
+fn at_270_a_trade_older_than_twice_the_look_back_leaves_memory_and_is_a_no_op_all_the_same() {
+    for (age_ms, kept) in [(600_000, true), (600_001, false)] {
+        let mut rig = long();
+        let old = rig.own_trades[0].clone();
+        rig.wait(1000);
+        rig.market_data();
+        let newer = propose(&mut rig, leg(PERPETUAL, Side::Buy, 500)).expect("it goes");
+        rig.receive(&newer);
+        rig.fill_open(&newer.label, newer.qty);
+        let recent = rig.own_trades[1].clone();
+        assert!(recent.at > old.at);
+        // Memory is looked through every so many events.
+        while !(rig.seq + 1).is_multiple_of(1024) {
+            rig.pass(0);
+        }
+        rig.now = old.at.after(age_ms);
+        rig.pass(0);
+        let orders = &rig.kernel.orders;
+        let known = |trade: &OwnTrade| orders.own_trades.contains_key(&trade.trade_id);
+        let fill_known = |trade: &OwnTrade| orders.recent_fills.iter().any(|fill| fill.at == trade.at);
+        let intent_known = |label: &str| orders.intents.values().any(|order| order.record.label == label);
+        assert_eq!([known(&old), fill_known(&old), intent_known(&old.label)], [kept; 3], "{age_ms}");
+        assert_eq!([known(&recent), fill_known(&recent), intent_known(&recent.label)], [true; 3], "{age_ms}");
+        // Either comes again, which changes nothing; a trade unknown so far does, however little newer than the old one.
+        for (trade, held) in [
+            (old.clone(), 1500),
+            (recent, 1500),
+            (OwnTrade { trade_id: TradeId(77), label: "by-hand".into(), at: old.at.after(1), ..old }, 2500),
+        ] {
+            rig.tell(Event::OwnTraded(vec![trade]));
+            assert_eq!(rig.kernel.orders.positions[0], Qty(held * NANO), "{age_ms}");
+        }
+    }
+}
+
+#[test]
+fn at_305_positions_agree_on_either_side_of_a_fill_in_the_venues_own_millisecond() {
+    // The venue shows no position; a fill of 1000 USD happened in this millisecond, or one before or after it.
+    for (later_ms, agrees) in [(-1, true), (0, true), (1, false)] {
+        let mut rig = long();
+        let filled_at = rig.own_trades[0].at;
+        rig.withhold(Feed::Answers);
+        let request = loop {
+            match rig.asked.iter().next().map(|(request, (query, _))| (*request, query.clone())) {
+                Some((request, RestQuery::Positions)) => break request,
+                Some((request, _)) => rig.answer(request),
+                None => rig.wait(100),
+            }
+        };
+        rig.asked.remove(&request);
+        let venue_time = filled_at.after(later_ms);
+        let answer = RestAnswer::Positions(Vec::new());
+        rig.tell(Event::RestAnswered { request, venue_time, round_trip_ms: 20, answer });
+        rig.resume(Feed::Answers);
+        rig.wait(1000);
+        let mismatches = rig.noted(|note| *note == Note::RunFailed(RunFailure::PositionMismatch));
+        assert_eq!(mismatches == 0, agrees, "{later_ms}");
+    }
+}
+
 /// Answers a run up to its question for own trades; how far back that reaches.
 fn look_back_ms(rig: &mut Rig) -> i64 {
     rig.withhold(Feed::Answers);
@@ -595,6 +712,53 @@ fn at_306_own_trades_are_asked_for_over_the_look_back_and_a_missing_one_keeps_th
     rig.unexplained.clear();
     rig.wait(10_000);
     rig.latched(&[]);
+}
+
+#[test]
+fn positions_are_adopted_at_an_operator_s_word_with_an_incident_id() {
+    let mut rig = long();
+    rig.unexplained.insert(PERPETUAL, Qty(20 * NANO));
+    rig.wait(10_000);
+    rig.latched(&[C::InventoryMismatchReconcileRequired]);
+    let adopt = |incident_id: &str| {
+        Event::OperatorCommanded(OperatorCommand::AdoptPositions { incident_id: incident_id.into() })
+    };
+    let adopted = |rig: &Rig| -> Vec<LedgerRecord> {
+        rig.ledger().into_iter().filter(|record| matches!(record, LedgerRecord::Adopted { .. })).collect()
+    };
+    // Without an incident nothing is adopted, however often a run fails.
+    rig.tell(adopt(""));
+    rig.wait(10_000);
+    rig.latched(&[C::InventoryMismatchReconcileRequired]);
+    assert_eq!((adopted(&rig), rig.kernel.orders.positions[0]), (vec![], Qty(1000 * NANO)));
+    // With one, what differs is recorded and taken over, and the run that it asks for clears the code.
+    let at = rig.now;
+    rig.tell(adopt("INC-1"));
+    let record =
+        LedgerRecord::Adopted { instrument: PERPETUAL, qty: Qty(1020 * NANO), incident_id: "INC-1".into(), at };
+    assert_eq!((adopted(&rig), rig.kernel.orders.positions[0]), (vec![record], Qty(1020 * NANO)));
+    rig.wait(500);
+    rig.latched(&[]);
+}
+
+#[test]
+fn an_order_sent_in_the_event_that_starts_a_run_is_not_in_doubt() {
+    let mut rig = Rig::active();
+    let due = rig.kernel.session.reconcile.last_started_at.after(rig.boot.config.reconcile_interval_s * 1000);
+    rig.wait(due.since(rig.now) - 1);
+    rig.market_data();
+    rig.now = due;
+    let order = propose(&mut rig, leg(PERPETUAL, Side::Buy, 500)).expect("it was sent");
+    let run = rig.kernel.session.reconcile.run.as_ref().expect("a run is due");
+    assert_eq!(rig.kernel.orders.intents[&order.intent].sent, Some(run.started));
+    // The venue has not heard of it when it answers.
+    rig.forget_sent();
+    rig.withhold(Feed::Venue);
+    rig.wait(1000);
+    assert_eq!(state(&rig, order.intent), TlsmState::Sent);
+    // By the next run it has to be there.
+    rig.wait(6000);
+    assert_eq!(state(&rig, order.intent), TlsmState::Failed);
 }
 
 #[test]
@@ -678,14 +842,21 @@ fn at_123_an_intent_known_nowhere_is_failed_after_trades_and_history() {
 
 /// A rig whose OPEN is exactly 30 s old, or `more` older, at its third sweep; just before that sweep.
 fn before_third_sweep(more: i64) -> (Rig, OrderRequest) {
+    before_third_sweep_of(more, leg(PERPETUAL, Side::Buy, 1000))
+}
+
+/// The same with this OPEN, which rests whatever it asks for.
+fn before_third_sweep_of(more: i64, open: LegProposal) -> (Rig, OrderRequest) {
     let mut rig = Rig::active();
     while rig.now != rig.kernel.session.swept_at {
         rig.wait(100);
     }
     rig.wait(10_000 - more);
     rig.market_data();
-    let order = propose(&mut rig, leg(PERPETUAL, Side::Buy, 1000)).expect("sent");
+    let order = propose(&mut rig, open).expect("sent");
+    rig.matching = |_| Match::Rest;
     rig.answer_all();
+    rig.matching = Match::usual;
     rig.wait(more);
     rig.wait(29_900);
     assert_eq!(state(&rig, order.intent), TlsmState::Acked);
@@ -725,6 +896,15 @@ fn at_124_303_old_orders_are_cancelled_and_replaced_only_while_nothing_is_wrong(
     let limit = order.price.minus(Price(NANO / 2));
     assert_eq!((stand_in.qty, stand_in.price), (Qty(600 * NANO), limit));
     assert_eq!((stand_in.time_in_force, stand_in.class), (TimeInForce::ImmediateOrCancel, IntentClass::Open));
+    // Of one that fills while its cancel is on its way nothing is left to replace.
+    let (mut rig, order) = before_third_sweep(1);
+    rig.withhold(Feed::Venue);
+    rig.market_data();
+    rig.wait(100);
+    assert_eq!(corrected(&rig, CorrectiveAction::CancelStaleOrder), 1);
+    rig.fill(&order.label, Qty(1000 * NANO));
+    rig.wait(300);
+    assert_eq!((corrected(&rig, CorrectiveAction::ReplaceIoc), rig.refusals()), (0, vec![]));
     // Degraded, latched or not Active: cancelled all the same, never replaced.
     let wrongs: [Change; 3] = [
         |rig| rig.tell(Event::ClockDriftSampled { drift_ms: Some(51) }),
@@ -741,12 +921,33 @@ fn at_124_303_old_orders_are_cancelled_and_replaced_only_while_nothing_is_wrong(
         rig.wait(20_000);
         assert_eq!((corrected(&rig, CorrectiveAction::ReplaceIoc), placed(&rig).len()), (0, 1));
     }
+    // One that is to be replaced already is replaced by that, not by what is left of it.
+    let (mut rig, order) = before_third_sweep(1);
+    rig.withhold(Feed::Venue);
+    replace(&mut rig, &order, leg(PERPETUAL, Side::Buy, 510));
+    rig.market_data();
+    rig.wait(100);
+    assert_eq!(corrected(&rig, CorrectiveAction::CancelStaleOrder), 1);
+    rig.cancel(&order.label);
+    let stand_in = placed(&rig).last().cloned().expect("the replacement");
+    assert_eq!((stand_in.qty, stand_in.time_in_force), (Qty(510 * NANO), TimeInForce::GoodTilCancelled));
     // A reduce-only order as old stays.
     let mut rig = long();
     rig.matching = |_| Match::Rest;
     let kept = propose(&mut rig, closing(Side::Sell, 500)).expect("sent");
     rig.wait(50_000);
     assert_eq!(state(&rig, kept.intent), TlsmState::Acked);
+}
+
+#[test]
+fn an_immediate_order_that_hangs_is_cancelled_and_not_replaced() {
+    let hanging = LegProposal { time_in_force: TimeInForce::ImmediateOrCancel, ..leg(PERPETUAL, Side::Buy, 1000) };
+    let (mut rig, order) = before_third_sweep_of(1, hanging);
+    rig.market_data();
+    rig.wait(300);
+    assert_eq!(state(&rig, order.intent), TlsmState::Canceled);
+    assert_eq!(corrected(&rig, CorrectiveAction::CancelStaleOrder), 1);
+    assert_eq!((corrected(&rig, CorrectiveAction::ReplaceIoc), placed(&rig).len()), (0, 1));
 }
 
 #[test]
@@ -858,6 +1059,65 @@ fn at_935_an_unsent_intent_goes_once_over_two_restarts_and_only_after_the_run() 
     rig.restart(1000, |boot| boot.ledger = ledger);
     rig.settle();
     assert_eq!((placed(&rig).len(), state(&rig, order.intent)), (1, TlsmState::Canceled));
+}
+
+#[test]
+fn an_open_order_of_an_intent_that_was_never_sent_is_a_ghost_and_an_ended_one_is_none() {
+    let ghost = [C::RestartReconcileRequired, C::InventoryMismatchReconcileRequired];
+    for (venue_state, codes) in [(VenueState::Open, &ghost[..]), (VenueState::Cancelled, &ghost[..1])] {
+        let (mut rig, order) = sent_one();
+        let ledger = cut(&rig.ledger(), step_to(TlsmState::Sent));
+        rig.restart(1000, |boot| boot.ledger = ledger);
+        let report = at_venue(&mut rig, &order, Qty::ZERO, venue_state);
+        rig.tell(Event::OrderUpdated(report));
+        rig.latched(codes);
+    }
+}
+
+#[test]
+fn at_935_nothing_of_a_failed_group_and_nothing_of_containment_is_sent_again() {
+    let after_restart = |rig: &mut Rig, ledger: Vec<LedgerRecord>, unsent: IntentHash| {
+        let before = rig.all.len();
+        rig.restart(1000, |boot| boot.ledger = ledger);
+        rig.withhold(Feed::Venue);
+        assert_eq!(state(rig, unsent), TlsmState::Created);
+        rig.wait(5000);
+        rig.latched(&[]);
+        assert_eq!(state(rig, unsent), TlsmState::Failed);
+        let again = |(_, effect): &(_, Effect)| matches!(effect, Effect::Place(order) if order.intent == unsent);
+        assert!(!rig.all[before..].iter().any(again));
+    };
+    let sent = |record: &LedgerRecord, of: IntentHash| matches!(record, LedgerRecord::Transition { intent, .. } if *intent == of);
+    // The first leg was refused, the second never left.
+    let mut rig = Rig::active();
+    rig.wait(1000);
+    rig.market_data();
+    rig.tell(group("group0000001", vec![leg(PERPETUAL, Side::Buy, 1000), leg(FUTURE, Side::Sell, 1000)]));
+    let legs = rig.sent();
+    rig.forget_sent();
+    rig.tell(Event::OrderRejected { label: legs[0].label.clone(), code: 11_029 });
+    let ledger = rig.ledger().into_iter().filter(|record| !sent(record, legs[1].intent)).collect();
+    after_restart(&mut rig, ledger, legs[1].intent);
+    // A close of containment was recorded and never left.
+    let mut rig = long();
+    rig.withhold(Feed::Venue);
+    rig.tell(Event::OperatorCommanded(OperatorCommand::Kill));
+    let close = rig.sent().pop().expect("Kill closes what is exposed");
+    assert_eq!(close.class, IntentClass::EmergencyClose);
+    rig.forget_sent();
+    let ledger = cut(&rig.ledger(), |record| sent(record, close.intent));
+    after_restart(&mut rig, ledger, close.intent);
+}
+
+#[test]
+fn a_resent_order_makes_its_group_a_dispatched_one() {
+    let (mut rig, order) = sent_one();
+    let ledger = cut(&rig.ledger(), step_to(TlsmState::Sent));
+    rig.restart(1000, |boot| boot.ledger = ledger);
+    let group_id = order.label.split(':').nth(2).expect("a group");
+    assert_eq!(rig.kernel.groups.all[group_id].state, GroupState::New);
+    rig.settle();
+    assert_eq!((placed(&rig).len(), rig.kernel.groups.all[group_id].state), (2, GroupState::Dispatched));
 }
 
 #[test]
@@ -1063,6 +1323,11 @@ fn without_a_private_session_cancels_and_reducing_orders_go_over_rest() {
     assert_eq!(routes, [Route::Rest]);
     assert_eq!(close_goes(&mut rig).route, Route::Rest);
     assert_eq!(rig.status().trading_mode, TradingMode::ReduceOnly);
+    // A socket that is open but not authenticated is no session yet.
+    rig.tell(Event::SocketOpened(Socket::Private));
+    assert_eq!(close_goes(&mut rig).route, Route::Rest);
+    rig.tell(Event::Authenticated);
+    assert_eq!(close_goes(&mut rig).route, Route::Socket);
 }
 
 #[test]

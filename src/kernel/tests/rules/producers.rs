@@ -450,6 +450,20 @@ fn at_951_963_a_basis_held_for_its_window_reduces() {
 }
 
 #[test]
+fn at_951_a_book_change_alone_lets_a_basis_reach_its_window() {
+    let mut rig = Rig::active();
+    // Half a second away from the whole ones since the boot: then the network is looked at, whatever the event.
+    rig.wait(1_500 - rig.now.since(START) % 1_000);
+    priced(&mut rig, |ticker| ticker.last = Some(Price(MIDDLE + 60 * BPS)));
+    rig.wait(4_950);
+    for (ms, reasons) in [(49, &[][..]), (1, &[REDUCE])] {
+        rig.now = rig.now.after(ms);
+        rig.change(FUTURE);
+        rig.shows(reasons);
+    }
+}
+
+#[test]
 fn at_951_a_basis_that_goes_in_time_was_none() {
     let mut rig = Rig::active();
     for _ in 0..3 {

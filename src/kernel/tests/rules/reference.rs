@@ -191,7 +191,19 @@ struct Trades {
     last: Option<u64>,
     /// Newest number seen while the pull is not answered.
     hole: Option<u64>,
+    /// When each id was seen first.
     ids: BTreeMap<TradeId, TimeMs>,
+}
+
+impl Trades {
+    /// True where an id is seen for the first time within the look-back.
+    fn is_new(&mut self, id: TradeId, now: TimeMs, look_back_ms: i64) -> bool {
+        let known = self.ids.get(&id).is_some_and(|at| now.since(*at) <= look_back_ms);
+        if !known {
+            self.ids.insert(id, now);
+        }
+        !known
+    }
 }
 
 /// An atomic group, as far as containment goes.
@@ -304,6 +316,8 @@ struct Process {
     full_queues: BTreeSet<OutputQueue>,
     group_lock_held: bool,
     unconfigured_limit: bool,
+    /// The guard over public trades found them too old, and none has come since.
+    trades_too_old: bool,
     /// When trading ends, where a fetched record said.
     expiries: BTreeMap<InstrumentId, Option<TimeMs>>,
 }
@@ -405,6 +419,7 @@ impl Process {
             full_queues: BTreeSet::new(),
             group_lock_held: false,
             unconfigured_limit: false,
+            trades_too_old: false,
             expiries: BTreeMap::new(),
         };
         for (id, _) in process.subscribed() {
@@ -914,6 +929,7 @@ impl Process {
                 }
             }
             Event::TradesReceived { instrument, trades } => {
+                self.trades_too_old = false;
                 for trade in trades {
                     self.public_trade(*instrument, trade.trade_id, trade.trade_seq);
                 }
@@ -1080,9 +1096,9 @@ impl Process {
     }
 
     fn public_trade(&mut self, id: InstrumentId, trade: TradeId, number: u64) {
-        let now = self.now.at;
+        let (now, look_back_ms) = (self.now.at, seconds(self.boot.config.reconcile_trade_lookback_sec));
         let Some(trades) = self.trades.get_mut(&id) else { return };
-        if trades.ids.insert(trade, now).is_some() {
+        if !trades.is_new(trade, now, look_back_ms) {
             return;
         }
         if let Some(newest) = &mut trades.hole {
@@ -1258,13 +1274,14 @@ impl Process {
             (RestQuery::RecentTrades(id), RestAnswer::RecentTrades { instrument, trades: pulled })
                 if id == instrument =>
             {
+                let look_back_ms = seconds(self.boot.config.reconcile_trade_lookback_sec);
                 if let Some(trades) = self.trades.get_mut(id) {
                     let newest = pulled.iter().map(|trade| trade.trade_seq).max().unwrap_or(0);
                     if let Some(seen) = trades.hole.take() {
                         trades.last = Some(newest.max(seen));
                     }
                     for trade in pulled {
-                        trades.ids.insert(trade.trade_id, self.now.at);
+                        trades.is_new(trade.trade_id, self.now.at, look_back_ms);
                     }
                 }
             }
@@ -1356,6 +1373,7 @@ impl Process {
                     RejectReason::OpenPermissionLatched
                         if (latch_was_clear || self.codes.is_empty()) && refusal.class == Some(IntentClass::Open) =>
                     {
+                        self.trades_too_old = true;
                         self.latch(C::WsTradesGapReconcileRequired);
                     }
                     _ => {}
@@ -1448,7 +1466,9 @@ impl Process {
                     self.books.values().all(|book| book.last.is_some())
                         && self.book_gap.is_none_or(|gap| now.since(gap) >= seconds(config.book_gap_quiet_s))
                 }
-                C::WsTradesGapReconcileRequired => self.trades.values().all(|trades| trades.hole.is_none()),
+                C::WsTradesGapReconcileRequired => {
+                    !self.trades_too_old && self.trades.values().all(|trades| trades.hole.is_none())
+                }
                 C::WsDataStaleReconcileRequired => {
                     self.lag_low_since.is_some_and(|since| now.since(since) >= seconds(config.ws_stale_clear_s))
                 }

@@ -4,18 +4,19 @@
 //! Source: kernel contract sections 2 and 5.
 
 use drillfold_kernel::{
+    Kernel,
     effect::Effect,
     event::{Certificate, CloseCause, Event, Sample, Socket},
     registry::{
         CONTRACT_VERSION, F1CertState, ModeReason as M, OpenPermissionReason as C, RejectReason, RiskState, TradingMode,
     },
-    units::PPM,
+    units::{PPM, Seq},
 };
 
 use crate::{
     kernel_rules::{boots, long},
     orders::{opens_go, reduces_only},
-    rig::{FUTURE, Feed, PERPETUAL, Rig, certificate, sample},
+    rig::{FUTURE, Feed, PERPETUAL, Rig, START, certificate, healthy_boot, sample},
 };
 
 const MISSING: M = M::ReduceonlyInputMissingOrStale;
@@ -344,6 +345,14 @@ fn at_205_a_network_reading_that_is_unknown_is_bunker() {
     let mut rig = rig;
     rig.wait(1000);
     rig.shows(&[BUNKER]);
+    // A round trip of no time is one; a negative one is no number of its domain, and tells nothing.
+    for (round_trip_ms, unknown) in [(0, false), (-1, true)] {
+        let mut boot = healthy_boot(START);
+        boot.round_trips_ms = vec![round_trip_ms];
+        let mut kernel = Kernel::down();
+        kernel.apply(Seq(1), START, &Event::Booted(Box::new(boot)), &mut Vec::new());
+        assert_eq!(kernel.status().map(|status| status.bunker_mode_active), Some(unknown), "{round_trip_ms}");
+    }
     // No request answered within its window: at exactly 30 s one still is, a millisecond later none. Time-outs alone
     // decide nothing here: no share of them is over the limit.
     let mut rig = boots(|boot| boot.config.request_timeout_rate_limit = PPM);
@@ -454,6 +463,25 @@ fn at_240_330_409_a_termination_backs_off_and_resumes_only_after_a_run() {
 }
 
 #[test]
+fn a_lost_socket_is_connected_after_the_back_off_and_again_where_nothing_answers() {
+    for (socket, connect) in [(Socket::Public, Effect::ConnectPublic), (Socket::Private, Effect::ConnectPrivate)] {
+        let mut rig = boots(|boot| boot.config.ws_stale_threshold_ms = 1_000_000);
+        rig.settle();
+        let backoff = rig.boot.config.reconnect_backoff_initial_ms;
+        let unanswered = rig.boot.config.rest_timeout_ms + backoff;
+        let connects = |rig: &Rig| rig.effects.contains(&connect);
+        rig.tell(Event::SocketClosed { socket, cause: CloseCause::Lost });
+        assert!(!connects(&rig));
+        for due in [backoff, unanswered, unanswered] {
+            rig.pass(due - 1);
+            assert!(!connects(&rig), "{socket:?} {due}");
+            rig.pass(1);
+            assert!(connects(&rig), "{socket:?} {due}");
+        }
+    }
+}
+
+#[test]
 fn at_106_133_the_window_of_failed_fetches_is_inclusive() {
     for (last, degraded) in [(300_000, true), (300_001, false)] {
         let mut rig = long();
@@ -506,6 +534,49 @@ fn at_202_271_272_408_a_gap_pauses_opens_in_its_own_event_until_rebuilt_and_reco
         rig.latched(&[]);
         rig.market_data();
         opens_go(&mut rig);
+    }
+}
+
+#[test]
+fn a_resubscription_without_its_snapshot_is_repeated_after_the_request_timeout() {
+    let mut rig = long();
+    rig.withhold(Feed::Snapshots);
+    let asked = |rig: &Rig| rig.all.iter().filter(|(_, effect)| matches!(effect, Effect::ResubscribeBook(_))).count();
+    rig.change_after_gap(FUTURE, 1);
+    assert_eq!(asked(&rig), 1);
+    for before in 1..3 {
+        rig.wait(1999);
+        assert_eq!(asked(&rig), before);
+        rig.pass(1);
+        assert!(rig.effects.contains(&Effect::ResubscribeBook(FUTURE)), "{:?}", rig.effects);
+        assert_eq!(asked(&rig), before + 1);
+    }
+    // Its snapshot ends it.
+    rig.snapshot(FUTURE);
+    rig.wait(4000);
+    assert_eq!(asked(&rig), 3);
+    // On a closed socket there is nobody to ask: opening it subscribes anew.
+    rig.change_after_gap(FUTURE, 1);
+    rig.tell(Event::SocketClosed { socket: Socket::Public, cause: CloseCause::Lost });
+    rig.pass(2000);
+    rig.pass(2000);
+    assert_eq!(asked(&rig), 4);
+}
+
+#[test]
+fn a_public_trade_is_known_again_for_the_look_back_and_forgotten_after_it() {
+    for (age_ms, known) in [(300_000, true), (300_001, false)] {
+        let mut rig = Rig::active();
+        rig.trade_after_gap(PERPETUAL, 0);
+        let trade_seq = rig.kernel.feeds.trades[PERPETUAL.index()].last_seq.expect("it was processed");
+        let counts = |rig: &Rig| (rig.kernel.feeds.trades_processed, rig.kernel.feeds.trades_dropped);
+        let (processed, dropped) = counts(&rig);
+        rig.now = rig.now.after(age_ms);
+        rig.trade_numbered(PERPETUAL, trade_seq);
+        let expected = if known { (processed, dropped + 1) } else { (processed + 1, dropped) };
+        assert_eq!(counts(&rig), expected, "{age_ms}");
+        let step_back = C::WsTradesGapReconcileRequired;
+        assert_eq!(rig.status().open_permission_reason_codes.contains(&step_back), !known, "{age_ms}");
     }
 }
 

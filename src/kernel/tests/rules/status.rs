@@ -5,7 +5,7 @@
 use drillfold_kernel::{
     event::{Event, GroupFailure, LedgerRecord, OperatorCommand, TimeInForce},
     registry::{ModeReason as M, OpenPermissionReason as C, Profile, RiskState, Tier, TradingMode},
-    units::{Side, TimeMs},
+    units::{Seq, Side, TimeMs},
 };
 
 use crate::{
@@ -39,6 +39,47 @@ fn at_024_025_026_351_reasons_are_those_of_the_winning_tier_in_registry_order() 
     let status = rig.status();
     assert!(status.mode_reasons.iter().all(|reason| reason.tier() == Tier::ReduceOnly));
     assert!(status.mode_reasons.is_sorted_by_key(|reason| reason.index()));
+}
+
+#[test]
+fn a_reason_knows_since_which_event_it_holds() {
+    let mut rig = Rig::booted();
+    let latched = rig.kernel.reason_since(M::ReduceonlyOpenPermissionLatched);
+    assert_eq!(latched.map(|stamp| (stamp.seq, stamp.at)), Some((Seq(1), START)));
+    rig.settle();
+    assert_eq!(rig.kernel.reason_since(M::ReduceonlyOpenPermissionLatched), None);
+    rig.withhold(Feed::Certificate);
+    rig.tell(Event::CertificateRead(None));
+    let since = (Seq(rig.seq), rig.now);
+    rig.wait(1000);
+    let found = rig.kernel.reason_since(M::ReduceonlyF1CertInvalid);
+    assert_eq!(found.map(|stamp| (stamp.seq, stamp.at)), Some(since));
+}
+
+#[test]
+fn the_mode_knows_since_which_event_it_holds() {
+    let since = |rig: &Rig| (rig.kernel.core.mode_since.seq, rig.kernel.core.mode_since.at);
+    let mut rig = Rig::booted();
+    assert_eq!(since(&rig), (Seq(1), START));
+    // Another mode begins with the event that brings it, and another reason of the same mode begins none.
+    rig.settle();
+    let latch_cleared = since(&rig);
+    assert!(latch_cleared > (Seq(1), START));
+    rig.withhold(Feed::Certificate);
+    rig.tell(Event::CertificateRead(None));
+    let certificate_gone = (Seq(rig.seq), rig.now);
+    rig.pass(100);
+    rig.tell(Event::PolicyReceived { generated_at: None });
+    rig.shows(&[M::ReduceonlyF1CertInvalid, M::ReduceonlyPolicyStale, M::ReduceonlyInputMissingOrStale]);
+    assert_eq!(since(&rig), certificate_gone);
+    rig.tell(Event::OperatorCommanded(OperatorCommand::Kill));
+    let killed = (Seq(rig.seq), rig.now);
+    rig.pass(100);
+    assert_eq!(since(&rig), killed);
+    // A boot begins its mode anew, the one that the last process ended in as well.
+    rig.restart(1000, |_| ());
+    rig.shows(&[M::KillRiskstateKill]);
+    assert_eq!(since(&rig), (Seq(rig.seq), rig.now));
 }
 
 #[test]
@@ -150,8 +191,11 @@ fn at_927_an_atomic_naked_event_counts_for_a_day() {
             mode: 1,
             at: START.before(age),
         };
-        let rig = boots(|boot| boot.ledger = vec![record]);
+        let mut rig = boots(|boot| boot.ledger = vec![record]);
         assert_eq!(rig.status().atomic_naked_events_24h, count);
+        // A day is over while the process runs as well.
+        rig.pass(1);
+        assert_eq!(rig.status().atomic_naked_events_24h, 0);
     }
 }
 
