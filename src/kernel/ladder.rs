@@ -2,7 +2,8 @@
 //!
 //! Most changes concern a price near the best one, and a price whose level goes is likely to come back. So a level that
 //! goes keeps its place with an amount of 0, even the best: neither its going nor its return moves any other. Empty places
-//! are cleared away before the ladder would grow beyond a power of two, so there are never many of them to pass over.
+//! are cleared away before the ladder would grow beyond a power of two from 64 on, so that it has 64 places, or no more than
+//! twice as many as it once had levels.
 
 use alloc::vec::Vec;
 

@@ -574,9 +574,9 @@ fn at_226_each_pair_of_coins_has_its_correlation() {
     // correlation times 0.36: 1.296 for BTC and ETH, 1.152 for either of them and the rest.
     for (coins, square) in [([0, 1], 1_296), ([0, 2], 1_152), ([1, 2], 1_152)] {
         for (limit, fits) in [(square + 4, true), (square - 4, false)] {
-            // The root, in 1e-9 of a BTC.
-            let limit_btc = (f64::from(limit) / 1000.0).sqrt() * NANO as f64;
-            let mut rig = two_coins(limit_btc as i64, |boot| {
+            // The root of thousandths, in 1e-9 of a BTC.
+            let limit_btc = (limit * 1_000_000 * NANO).isqrt();
+            let mut rig = two_coins(limit_btc, |boot| {
                 list(boot, "SOL-PERPETUAL", InstrumentKind::Perpetual, 2);
             });
             let fourth = InstrumentId(3);
