@@ -48,7 +48,7 @@ fn main() {
     let folder = arguments.first().map_or_else(std::env::temp_dir, PathBuf::from);
     let (rounds, event_count) = if is_bench { (9, 100_000) } else { (1, 2_000) };
     encode(if is_bench { 2_000_000 } else { 2_000 });
-    for level_count in [2, 4] {
+    for level_count in [2, 3, 4] {
         println!("\none sync per 1,000 events, {event_count} changes of up to {level_count} levels:");
         compare(&folder, rounds, &events(event_count, level_count), 1_000);
     }

@@ -1,8 +1,9 @@
-//! How long nothing is due: the short way of an ordinary market-data event.
+//! How long nothing is due: the short way of ordinary market data and of the watchdog's beats.
 //!
 //! Most events of a long log are market data that come while the mode is Active and no timer is due. Such an event
 //! changes its own feed and nothing else: what the full way would work out again for it is what the last event has
-//! worked out. After each event that went the full way the kernel notes until when that holds. The note is no part of
+//! worked out. A beat only moves on the time of the last one; the note keeps to the older time, and so ends earlier than
+//! it would have to. After each event that went the full way the kernel notes until when that holds. The note is no part of
 //! the state: a kernel without it goes the full way and comes to the same state, which tests compare event by event.
 
 use alloc::string::String;
@@ -17,7 +18,7 @@ use crate::{
     units::{IntentHash, TimeMs},
 };
 
-/// Until when, inclusive, an ordinary market-data event changes nothing but its feed; `None` where each goes the full way.
+/// Until when, inclusive, an ordinary event changes nothing but its feed or beat; `None` where each goes the full way.
 ///
 /// Equal to every other: it is worked out from the state and no part of it.
 #[derive(Clone, Copy, Debug, Default)]
@@ -37,17 +38,19 @@ impl Kernel {
         self.calm = Calm::default();
     }
 
-    /// Returns until when, inclusive, an ordinary market-data event can go the short way; `None` where none can.
+    /// Returns until when, inclusive, an ordinary event can go the short way; `None` where none can.
     #[must_use]
     pub const fn calm_until(&self) -> Option<TimeMs> {
         self.calm.0
     }
 
-    /// True where `event`, at the time that is set already, can change its feed alone.
+    /// True where `event`, at the time that is set already, can change its feed, or a beat's time, alone.
     pub(crate) fn is_calm_for(&self, event: &Event) -> bool {
         let ordinary = matches!(
             event,
-            Event::BookChanged(_)
+            Event::LoopTicked
+                | Event::HeartbeatSeen
+                | Event::BookChanged(_)
                 | Event::BookSnapshot(_)
                 | Event::TradesReceived { .. }
                 | Event::TickerReceived(_)

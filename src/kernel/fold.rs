@@ -83,8 +83,8 @@ impl Kernel {
         true
     }
 
-    /// Takes market data while nothing is due; true where that has changed their feed and nothing else. `reading` is what
-    /// they change of what the market monitors read.
+    /// Takes market data or a beat while nothing is due; true where that has changed their feed or its time and nothing else.
+    /// `reading` is what they change of what the market monitors read.
     #[inline]
     fn changes_feeds_alone(
         &mut self,

@@ -551,6 +551,28 @@ fn a_known_group_or_ghost_is_a_duplicate_as_much_as_a_known_intent() {
 }
 
 #[test]
+fn a_ghost_is_remembered_for_twice_the_look_back() {
+    let (mut rig, order) = sent_one();
+    at_venue(&mut rig, &order, Qty::ZERO, VenueState::Open);
+    rig.restart(1000, |boot| boot.config.reconcile_trade_lookback_sec = 100);
+    rig.settle();
+    let seen_at = *rig.kernel.orders.ghosts.get(&order.intent).expect("a ghost");
+    // What is old is looked for every 1,024 events.
+    let rounds = |rig: &Rig| rig.kernel.core.stamp.seq.0 / 1024;
+    let first = rounds(&rig);
+    while rounds(&rig) == first {
+        rig.wait(1000);
+    }
+    assert!(rig.now.since(seen_at) < 200_000 && rig.kernel.orders.ghosts.contains_key(&order.intent));
+    rig.wait(200_000);
+    let last = rounds(&rig);
+    while rounds(&rig) == last {
+        rig.wait(1000);
+    }
+    assert!(rig.kernel.orders.ghosts.is_empty());
+}
+
+#[test]
 fn at_933_a_reconnect_sends_nothing_twice() {
     let (mut rig, order) = sent_one();
     at_venue(&mut rig, &order, Qty::ZERO, VenueState::Open);
