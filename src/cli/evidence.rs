@@ -1,22 +1,48 @@
-//! `drillfold evidence`: build the packs, or compare them with the committed ones.
+//! `drillfold evidence`: build the packs and compare them with the committed ones, or hold packs against the same ones made
+//! again.
 
-use std::{collections::BTreeMap, io::Write, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    io::Write,
+    path::{Component, Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use anyhow::{Context as _, bail};
+use serde_json::{Value, json};
 
 use super::{
-    EXIT_DIFFERS, EXIT_HOLDS,
+    EXIT_DIFFERS, EXIT_HOLDS, Format,
     project::Project,
     run::{RunArgs, SimulatedDrill, simulate_all},
 };
 use crate::{
-    evidence::{DrillRun, Pack, pack, registry_proof, signoff},
+    contract::{
+        document::document,
+        validator::{BuiltInSchema, Options, Validator},
+    },
+    evidence::{
+        DrillRun, FileVerdict, PROOF, PROVENANCE_FILE, Pack, Revision, Sources, pack, provenance, signoff, verify_files,
+    },
+    judge::references::{TRIPPED, golden_file},
+    replay,
     storage::{EntryKind, Storage as _},
 };
 
-/// The drill whose pack holds the proof of the registry check.
-const REGISTRY_DRILL: u8 = 8;
-
 /// Where packs are, below the project's folder.
 const PACKS: &str = "evidence/phase2";
+
+/// The sign-off sheet, beside the packs.
+const SIGNOFF: &str = "SIGNOFF.md";
+
+/// How many drills the checklist has, and with them packs beside a sheet.
+const DRILL_COUNT: usize = 8;
+
+/// Folders below a pack's own that are looked into.
+const PACK_DEPTH_MAX: u32 = 8;
+
+/// Largest file of a pack, bytes, inclusive.
+const PACK_FILE_SIZE_BYTES_MAX: u64 = 64 << 20;
 
 /// Options of `drillfold evidence`.
 #[derive(Clone, Debug, clap::Args)]
@@ -28,17 +54,41 @@ pub struct EvidenceArgs {
 #[derive(Clone, Debug, clap::Subcommand)]
 enum EvidenceCommand {
     /// Run the drills and build their packs; the committed ones are compared, and written only with --update
-    Build {
-        /// Scenario files or folders [default: scenarios/]
-        #[arg(value_name = "PATH")]
-        paths: Vec<PathBuf>,
-        /// Write the packs (refused where CI is set)
-        #[arg(long)]
-        update: bool,
-        /// Runs at a time [default: the machine's cores]
-        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
-        jobs: Option<u16>,
-    },
+    Build(BuildArgs),
+    /// Make packs again from what is in them, and say of each file: same, different, missing, extra
+    Verify(VerifyArgs),
+}
+
+#[derive(Clone, Debug, clap::Args)]
+struct BuildArgs {
+    /// Scenario files or folders [default: scenarios/]
+    #[arg(value_name = "PATH")]
+    paths: Vec<PathBuf>,
+    /// Write the packs (refused where CI is set)
+    #[arg(long)]
+    update: bool,
+    /// Write the packs into this folder, which must not be there yet, with a record of what built them; compare nothing
+    #[arg(long, value_name = "DIR", conflicts_with = "update")]
+    out: Option<PathBuf>,
+    /// Runs at a time [default: the machine's cores]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    jobs: Option<u16>,
+}
+
+#[derive(Clone, Debug, clap::Args)]
+struct VerifyArgs {
+    /// A pack, or a folder of packs
+    #[arg(value_name = "PATH")]
+    path: PathBuf,
+    /// Output for people or for programs
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+    /// Name the files that are the same too
+    #[arg(long)]
+    verbose: bool,
+    /// Runs at a time [default: the machine's cores]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    jobs: Option<u16>,
 }
 
 /// Carries out `drillfold evidence`.
@@ -51,15 +101,80 @@ pub fn evidence(
     out: &mut dyn Write,
     err: &mut dyn Write,
 ) -> anyhow::Result<u8> {
-    let EvidenceCommand::Build { paths, update, jobs } = &args.command;
+    match &args.command {
+        EvidenceCommand::Build(args) => build(project, args, out, err),
+        EvidenceCommand::Verify(args) => verify(project, args, out),
+    }
+}
+
+fn build(project: &Project, args: &BuildArgs, out: &mut dyn Write, err: &mut dyn Write) -> anyhow::Result<u8> {
+    let BuildArgs { paths, update, out: folder, jobs } = args;
     if *update && std::env::var_os("CI").is_some() {
-        anyhow::bail!("--update is refused where CI is set");
+        bail!("--update is refused where CI is set");
     }
     let run = RunArgs { paths: paths.clone(), jobs: *jobs, ..RunArgs::default() };
     let drills = simulate_all(project, &run)?;
-    let same = write_or_compare(project, &drills, paths.is_empty(), *update, out, err)?;
+    let good = match folder {
+        Some(folder) => write_out(project, &drills, paths.is_empty(), folder, out).map(|()| true)?,
+        None => write_or_compare(project, &drills, paths.is_empty(), *update, out, err)?,
+    };
     let passed = drills.iter().all(|drill| drill.run.passed());
-    Ok(if passed && same { EXIT_HOLDS } else { EXIT_DIFFERS })
+    Ok(if passed && good { EXIT_HOLDS } else { EXIT_DIFFERS })
+}
+
+/// A set of runs as packs.
+struct Built {
+    /// The drills' runs, variants too.
+    runs: Vec<DrillRun>,
+    /// Packs by folder name.
+    packs: BTreeMap<String, Pack>,
+}
+
+/// Builds the packs of all drills among the runs.
+fn packs_of(project: &Project, drills: &[SimulatedDrill]) -> anyhow::Result<Built> {
+    let of_drills = drills.iter().filter(|drill| drill.run.outcome.scenario.drill.is_some());
+    let runs: Vec<DrillRun> = of_drills.map(|drill| drill.run.clone()).collect();
+    let mut packs = BTreeMap::new();
+    for drill in drills {
+        let scenario = &drill.run.outcome.scenario;
+        if scenario.drill.is_none() || scenario.variant.is_some() {
+            continue;
+        }
+        let variants: Vec<DrillRun> = runs
+            .iter()
+            .filter(|run| run.outcome.scenario.name == scenario.name && run.outcome.scenario.variant.is_some())
+            .cloned()
+            .collect();
+        let files = pack(&drill.run, &variants, &drill.references, &sources(project, drill, &variants)?)
+            .with_context(|| format!("build the pack of {}", scenario.name))?;
+        packs.insert(scenario.name.clone(), files);
+    }
+    Ok(Built { runs, packs })
+}
+
+/// Reads the files that a drill's runs are made of and held against.
+fn sources(project: &Project, drill: &SimulatedDrill, variants: &[DrillRun]) -> anyhow::Result<Sources> {
+    let scenario = &drill.run.outcome.scenario;
+    let folder = drill.file.parent().unwrap_or(Path::new("."));
+    let mut sources = Sources::new();
+    let file = format!("{}.toml", scenario.name);
+    sources.insert(format!("scenarios/{file}"), project.storage().read(&drill.file)?);
+    let runs = std::iter::once(&drill.run).chain(variants);
+    for recording in runs.filter_map(|run| run.outcome.scenario.world.recording.as_ref()) {
+        // It is written into the pack under the same name, which may not lead out of it.
+        if !Path::new(recording).components().all(|part| matches!(part, Component::Normal(_))) {
+            bail!("{}: its recording {recording} lies not below it, so no pack can hold it", drill.file.display());
+        }
+        sources.insert(format!("scenarios/{recording}"), project.storage().read(&folder.join(recording))?);
+    }
+    let goldens = scenario.snapshots.iter().filter_map(|snapshot| golden_file(scenario, &snapshot.name));
+    let others = goldens.map(|golden| format!("fixtures/status/{golden}"));
+    for path in others.chain([format!("specs/drills/{file}")]) {
+        if let Some(bytes) = project.bytes_if_there(&project.path(&path))? {
+            sources.insert(path, bytes);
+        }
+    }
+    Ok(sources)
 }
 
 /// Builds the packs of all drills among the runs and compares them with the committed ones, or writes them. The sign-off
@@ -75,27 +190,7 @@ pub fn write_or_compare(
     out: &mut dyn Write,
     err: &mut dyn Write,
 ) -> anyhow::Result<bool> {
-    let of_drills = drills.iter().filter(|drill| drill.run.outcome.scenario.drill.is_some());
-    let runs: Vec<DrillRun> = of_drills.map(|drill| drill.run.clone()).collect();
-    let mut packs: BTreeMap<String, Pack> = BTreeMap::new();
-    for drill in drills {
-        let scenario = &drill.run.outcome.scenario;
-        if scenario.drill.is_none() || scenario.variant.is_some() {
-            continue;
-        }
-        let variants: Vec<DrillRun> = runs
-            .iter()
-            .filter(|run| run.outcome.scenario.name == scenario.name && run.outcome.scenario.variant.is_some())
-            .cloned()
-            .collect();
-        let mut files = pack(&drill.run, &variants, &drill.references)?;
-        if scenario.drill == Some(REGISTRY_DRILL) {
-            let (proof, as_expected) = registry_proof();
-            anyhow::ensure!(as_expected, "the registry check does not refuse every spoilt manifest by name:\n{proof}");
-            files.insert("proof/registry_check.txt".to_owned(), proof.into_bytes());
-        }
-        packs.insert(scenario.name.clone(), files);
-    }
+    let Built { runs, packs } = packs_of(project, drills)?;
     let mut same = true;
     let mut count = 0usize;
     for (name, files) in &packs {
@@ -107,7 +202,7 @@ pub fn write_or_compare(
     }
     if whole {
         let sheet = signoff(&runs, &packs);
-        same &= keep(project, &format!("{PACKS}/SIGNOFF.md"), sheet.as_bytes(), update, err)?;
+        same &= keep(project, &format!("{PACKS}/{SIGNOFF}"), sheet.as_bytes(), update, err)?;
         count += 1;
     }
     let what = match (update, same) {
@@ -117,6 +212,281 @@ pub fn write_or_compare(
     };
     writeln!(out, "evidence: {} packs, {count} files, {what}", packs.len())?;
     Ok(same)
+}
+
+/// Writes the packs into a folder of their own, each with its provenance.
+fn write_out(
+    project: &Project,
+    drills: &[SimulatedDrill],
+    whole: bool,
+    folder: &Path,
+    out: &mut dyn Write,
+) -> anyhow::Result<()> {
+    if project.storage().entry_kind(folder)?.is_some() {
+        bail!("{}: is there already; packs are written into a new folder", folder.display());
+    }
+    let Built { runs, packs } = packs_of(project, drills)?;
+    let revision = revision(project);
+    let mut count = 0usize;
+    for (name, files) in &packs {
+        let of = folder.join(name);
+        for (file, bytes) in files {
+            project.write(&of.join(file), bytes)?;
+            count += 1;
+        }
+        if let Some(base) = runs.iter().find(|run| run.report.name == *name) {
+            project.write(&of.join(PROVENANCE_FILE), &provenance(base, files, revision.as_ref()))?;
+            count += 1;
+        }
+    }
+    if whole {
+        project.write(&folder.join(SIGNOFF), signoff(&runs, &packs).as_bytes())?;
+        count += 1;
+    }
+    writeln!(out, "evidence: {} packs, {count} files, written to {}", packs.len(), folder.display())?;
+    Ok(())
+}
+
+/// Asks git for the revision of the project's folder; `None` where it is none of git's, or there is no git.
+fn revision(project: &Project) -> Option<Revision> {
+    let git = |arguments: &[&str]| {
+        let mut command = Command::new("git");
+        command.arg("-C").arg(project.path(".")).args(arguments).stdin(Stdio::null());
+        let output = command.output().ok().filter(|output| output.status.success())?;
+        Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    };
+    let id = git(&["rev-parse", "HEAD"])?;
+    Some(Revision { id, is_modified: git(&["status", "--porcelain"]).is_none_or(|changes| !changes.is_empty()) })
+}
+
+/// What was found of one pack.
+struct Verified {
+    name: String,
+    files: BTreeMap<String, FileVerdict>,
+    /// What else was looked at, and whether it is as it should be.
+    checks: Vec<PackCheck>,
+    /// The runs, where they could be made again.
+    again: Option<(Vec<DrillRun>, Pack)>,
+}
+
+struct PackCheck {
+    what: &'static str,
+    holds: bool,
+    seen: String,
+}
+
+impl Verified {
+    fn holds(&self) -> bool {
+        self.files.values().all(FileVerdict::holds) && self.checks.iter().all(|check| check.holds)
+    }
+}
+
+fn verify(project: &Project, args: &VerifyArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
+    let is_pack = project.storage().entry_kind(&args.path.join(PROOF))?.is_some();
+    let mut folders = Vec::new();
+    let mut beside = Vec::new();
+    if is_pack {
+        folders.push(args.path.clone());
+    } else {
+        for entry in project.storage().list(&args.path)? {
+            match entry.kind {
+                EntryKind::Folder => folders.push(args.path.join(entry.name)),
+                EntryKind::File | EntryKind::Other => beside.push(entry.name),
+            }
+        }
+    }
+    if folders.is_empty() {
+        bail!("{}: no pack and no folder of packs; a pack has a folder {PROOF}", args.path.display());
+    }
+    let mut verified = Vec::new();
+    for folder in &folders {
+        verified.push(verify_pack(project, folder, args.jobs)?);
+    }
+    let sheets = verify_beside(project, &args.path, &beside, &verified)?;
+    let holds = verified.iter().all(Verified::holds) && sheets.values().all(FileVerdict::holds);
+    match args.format {
+        Format::Human => print_verified(&verified, &sheets, args.verbose, out)?,
+        Format::Json => writeln!(out, "{:#}", verified_document(&verified, &sheets, holds))?,
+    }
+    Ok(if holds { EXIT_HOLDS } else { EXIT_DIFFERS })
+}
+
+/// Makes a pack again from what lies in its proof, and holds it against that.
+fn verify_pack(project: &Project, folder: &Path, jobs: Option<u16>) -> anyhow::Result<Verified> {
+    let mut found = Pack::new();
+    read_below(project, folder, "", PACK_DEPTH_MAX, &mut found)?;
+    let name = folder.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+    let own = Project::new(folder.join(PROOF));
+    let mut checks = Vec::new();
+    let mut check = |what, result: Result<String, String>| {
+        let holds = result.is_ok();
+        checks.push(PackCheck { what, holds, seen: result.unwrap_or_else(|seen| seen) });
+    };
+    let again = run_again(&own, jobs);
+    check(
+        "run again",
+        match &again {
+            Ok((runs, _)) => {
+                let failed: Vec<&str> =
+                    runs.iter().filter(|run| !run.passed()).map(|run| run.report.name.as_str()).collect();
+                let passed = format!("{} of {} runs pass", runs.len() - failed.len(), runs.len());
+                if failed.is_empty() { Ok(passed) } else { Err(format!("{passed}, not {}", failed.join(", "))) }
+            }
+            Err(error) => Err(format!("the scenario in it can't be run: {error:#}")),
+        },
+    );
+    check("log", replay_again(&found));
+    check("status", valid_status(&found)?);
+    let again = again.ok();
+    let files = verify_files(&found, again.as_ref().map(|(_, pack)| pack));
+    Ok(Verified { name, files, checks, again })
+}
+
+/// Runs the one scenario of a pack's proof with its variants, and builds its pack.
+fn run_again(own: &Project, jobs: Option<u16>) -> anyhow::Result<(Vec<DrillRun>, Pack)> {
+    let drills = simulate_all(own, &RunArgs { jobs, ..RunArgs::default() })?;
+    let Built { runs, packs } = packs_of(own, &drills)?;
+    let count = packs.len();
+    match (packs.into_values().next(), count) {
+        (Some(pack), 1) => Ok((runs, pack)),
+        _ => bail!("it has {count} drills, not one"),
+    }
+}
+
+/// Folds the log of a pack, compares it with its trace, and its status at `tripped` with the observed one.
+fn replay_again(found: &Pack) -> Result<String, String> {
+    let of_kind = |ending: &str| {
+        let folder = format!("{PROOF}/wal-logs/");
+        let is_one = |path: &&String| path.starts_with(&folder) && path.ends_with(ending);
+        let path = found.keys().find(is_one).ok_or_else(|| format!("no file {folder}*{ending}"))?;
+        Ok::<_, String>((path.as_str(), found.get(path).map_or(&[][..], Vec::as_slice)))
+    };
+    let ((name, log), trace) = (of_kind(".wal")?, of_kind(".trace")?);
+    let replayed =
+        replay::replay(name, log, Some(trace), |_| ()).map_err(|error| format!("{:#}", anyhow::Error::from(error)))?;
+    if let Some(divergence) = replayed.divergence {
+        return Err(format!("{name} parts from its trace by event {}", divergence.differs_at.0));
+    }
+    let tripped = replayed.snapshots.iter().find(|snapshot| snapshot.name == TRIPPED);
+    let status = tripped.and_then(|snapshot| snapshot.status.as_ref()).map(document);
+    let observed = found.get("observed_status.json").and_then(|bytes| serde_json::from_slice::<Value>(bytes).ok());
+    if status.is_none() || status != observed {
+        return Err(format!("the status at `{TRIPPED}` in {name} is not observed_status.json"));
+    }
+    let (events, checkpoints) = (replayed.event_count, replayed.compared.unwrap_or_default());
+    Ok(format!("{events} events lead to {checkpoints} recorded checkpoints and to observed_status.json"))
+}
+
+/// Validates the observed status, strictly and against the exact schema.
+fn valid_status(found: &Pack) -> anyhow::Result<Result<String, String>> {
+    let validator = Validator::built_in(BuiltInSchema::Exact)?;
+    let options = Options { strict: true, derive_owner_view: true };
+    let Some(observed) = found.get("observed_status.json") else {
+        return Ok(Err("no observed_status.json".to_owned()));
+    };
+    Ok(match serde_json::from_slice::<Value>(observed) {
+        Err(error) => Err(format!("observed_status.json: no JSON: {error}")),
+        Ok(status) => match validator.validate(&status, options).first() {
+            None => Ok("observed_status.json is valid, strictly".to_owned()),
+            Some(finding) => Err(format!("observed_status.json: {finding}")),
+        },
+    })
+}
+
+/// Holds what lies beside the packs against the same made of all their runs.
+fn verify_beside(
+    project: &Project,
+    folder: &Path,
+    beside: &[String],
+    verified: &[Verified],
+) -> anyhow::Result<BTreeMap<String, FileVerdict>> {
+    let mut verdicts: BTreeMap<String, FileVerdict> =
+        beside.iter().map(|name| (name.clone(), FileVerdict::Extra)).collect();
+    if !beside.iter().any(|name| name == SIGNOFF) {
+        // Single packs have no sheet; a whole checklist of them does.
+        if verified.len() == DRILL_COUNT {
+            verdicts.insert(SIGNOFF.to_owned(), FileVerdict::Missing);
+        }
+    } else {
+        let runs: Vec<DrillRun> =
+            verified.iter().flat_map(|pack| &pack.again).flat_map(|(runs, _)| runs.clone()).collect();
+        let packs: BTreeMap<String, Pack> =
+            verified.iter().filter_map(|pack| Some((pack.name.clone(), pack.again.as_ref()?.1.clone()))).collect();
+        let sheet = signoff(&runs, &packs);
+        let is_same =
+            project.storage().read_at_most(&folder.join(SIGNOFF), PACK_FILE_SIZE_BYTES_MAX)? == sheet.as_bytes();
+        let how = vec!["made again from all packs it reads differently".to_owned()];
+        verdicts.insert(SIGNOFF.to_owned(), if is_same { FileVerdict::Same } else { FileVerdict::Different(how) });
+    }
+    Ok(verdicts)
+}
+
+fn print_verified(
+    verified: &[Verified],
+    sheets: &BTreeMap<String, FileVerdict>,
+    verbose: bool,
+    out: &mut dyn Write,
+) -> anyhow::Result<()> {
+    let shown = |verdict: &FileVerdict| verbose || *verdict != FileVerdict::Same;
+    for pack in verified {
+        let same = pack.files.values().filter(|verdict| **verdict == FileVerdict::Same).count();
+        let word = if pack.holds() { "holds" } else { "DOES NOT HOLD" };
+        writeln!(out, "{}: {word}, {same} of {} files the same", pack.name, pack.files.len())?;
+        for check in &pack.checks {
+            writeln!(out, "  {} {}: {}", if check.holds { "ok  " } else { "FAIL" }, check.what, check.seen)?;
+        }
+        for (path, verdict) in pack.files.iter().filter(|(_, verdict)| shown(verdict)) {
+            writeln!(out, "  {path}: {verdict}")?;
+        }
+    }
+    for (path, verdict) in sheets.iter().filter(|(_, verdict)| shown(verdict)) {
+        writeln!(out, "{path}: {verdict}")?;
+    }
+    let held = verified.iter().filter(|pack| pack.holds()).count();
+    writeln!(out, "{held} of {} packs hold", verified.len())?;
+    Ok(())
+}
+
+fn verified_document(verified: &[Verified], sheets: &BTreeMap<String, FileVerdict>, holds: bool) -> Value {
+    let verdicts = |files: &BTreeMap<String, FileVerdict>| -> Vec<Value> {
+        files
+            .iter()
+            .map(|(path, verdict)| match verdict {
+                FileVerdict::Different(how) => json!({ "path": path, "verdict": verdict.word(), "how": how }),
+                _ => json!({ "path": path, "verdict": verdict.word() }),
+            })
+            .collect()
+    };
+    let packs: Vec<Value> = verified
+        .iter()
+        .map(|pack| {
+            let checks: Vec<Value> = pack
+                .checks
+                .iter()
+                .map(|check| json!({ "what": check.what, "holds": check.holds, "seen": check.seen }))
+                .collect();
+            json!({ "name": pack.name, "holds": pack.holds(), "checks": checks, "files": verdicts(&pack.files) })
+        })
+        .collect();
+    json!({ "schema": "drillfold/evidence_verify/v1", "holds": holds, "packs": packs, "beside": verdicts(sheets) })
+}
+
+/// Reads every file below a folder, by path below it.
+fn read_below(project: &Project, folder: &Path, prefix: &str, depth: u32, files: &mut Pack) -> anyhow::Result<()> {
+    for entry in project.storage().list(folder)? {
+        let path = format!("{prefix}{}", entry.name);
+        let place = folder.join(&entry.name);
+        match (entry.kind, depth.checked_sub(1)) {
+            (EntryKind::Folder, Some(depth)) => read_below(project, &place, &format!("{path}/"), depth, files)?,
+            (EntryKind::File, _) => {
+                files.insert(path, project.storage().read_at_most(&place, PACK_FILE_SIZE_BYTES_MAX)?);
+            }
+            (EntryKind::Folder | EntryKind::Other, _) => {
+                bail!("{}: neither a file nor a folder of a pack", place.display());
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Writes a file, or compares it with the committed one. True where nothing differs.
@@ -145,16 +515,12 @@ fn no_extra(project: &Project, name: &str, files: &Pack, err: &mut dyn Write) ->
     if project.storage().entry_kind(&folder)? != Some(EntryKind::Folder) {
         return Ok(true);
     }
+    let mut found = Pack::new();
+    read_below(project, &folder, "", PACK_DEPTH_MAX, &mut found)?;
     let mut same = true;
-    for entry in project.storage().list(&folder)? {
-        let known = match entry.kind {
-            EntryKind::Folder => files.keys().any(|file| file.starts_with(&format!("{}/", entry.name))),
-            _ => files.contains_key(&entry.name),
-        };
-        if !known {
-            writeln!(err, "{}: not part of the pack", folder.join(&entry.name).display())?;
-            same = false;
-        }
+    for path in found.keys().filter(|path| !files.contains_key(*path) && *path != PROVENANCE_FILE) {
+        writeln!(err, "{}: not part of the pack", folder.join(path).display())?;
+        same = false;
     }
     Ok(same)
 }

@@ -7,7 +7,7 @@ use std::{
 
 use drillfold_kernel::units::Seq;
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{
     EXIT_DIFFERS, EXIT_HOLDS,
@@ -220,8 +220,8 @@ fn print_timeline(project: &Project, args: &ReplayArgs, out: &mut dyn Write) -> 
     let count = timeline(&mut files, |line| -> anyhow::Result<()> {
         match args.format {
             ReplayFormat::Human => writeln!(out, "{}", timeline_text(line))?,
-            ReplayFormat::Json => lines.push(timeline_document(line)),
-            ReplayFormat::Jsonl => writeln!(out, "{}", timeline_document(line))?,
+            ReplayFormat::Json => lines.push(line.document()),
+            ReplayFormat::Jsonl => writeln!(out, "{}", line.document())?,
         }
         Ok(())
     })?;
@@ -241,17 +241,6 @@ fn timeline_text(line: &Line) -> String {
         Line::Mark { seq, at, kind, name } => format!("{:>8}  {}  {kind}: {name}", seq.0, moment(at.0)),
         Line::Change { seq, at, event, standing } => {
             format!("{:>8}  {}  {event}\n{:>10}{standing}", seq.0, moment(at.0), "")
-        }
-    }
-}
-
-fn timeline_document(line: &Line) -> Value {
-    match line {
-        Line::Mark { seq, at, kind, name } => {
-            json!({ "seq": seq.0, "at_ms": at.0, "mark": kind, "name": name })
-        }
-        Line::Change { seq, at, event, standing } => {
-            json!({ "seq": seq.0, "at_ms": at.0, "event": event, "standing": standing.document() })
         }
     }
 }

@@ -84,7 +84,9 @@ pub struct SimulatedDrill {
     pub run: DrillRun,
     /// What it was held against.
     pub references: References,
-    /// Folder of its scenario file, below the project's where it lies there.
+    /// Its scenario file.
+    pub file: PathBuf,
+    /// Folder of that, below the project's where it lies there.
     pub folder: PathBuf,
     /// What it exercised.
     pub exercised: Exercised,
@@ -158,7 +160,8 @@ fn simulate_one(project: &Project, task: &Task) -> anyhow::Result<SimulatedDrill
     let references = project.references(&task.scenario)?;
     let report = judge(&outcome, &references, task.strictness)?;
     let folder = project.below(task.file.parent().unwrap_or(Path::new("."))).to_owned();
-    Ok(SimulatedDrill { run: DrillRun { outcome, report }, references, folder, exercised })
+    let file = task.file.clone();
+    Ok(SimulatedDrill { run: DrillRun { outcome, report }, references, file, folder, exercised })
 }
 
 /// Reads the recorded feed that a scenario plays, if it has one; it is named from the scenario's file.

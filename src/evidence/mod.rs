@@ -1,6 +1,7 @@
 //! Evidence packs: what a reviewer of the drill checklist signs.
 //!
-//! **Owns** the content of `evidence/phase2/`: one pack a drill ([`pack()`]) and the sign-off sheet ([`signoff()`]).
+//! **Owns** the content of `evidence/phase2/`: one pack a drill ([`pack()`]), what is found when one
+//! is made again ([`verify_files`]), and the sign-off sheet ([`signoff()`]).
 //!
 //! **Invariant:** a pack is made of events, digests and judgements only: the same run gives the same bytes on any machine.
 //! No wall-clock time, host name or absolute path enters.
@@ -9,9 +10,13 @@
 //! **What it does not do.** It writes no files; the caller puts the bytes where they belong, or compares them.
 
 mod pack;
+mod proof;
 mod registry_proof;
 mod signoff;
+mod verify;
 
-pub use pack::{DrillRun, PACK_FILES, Pack, pack};
+pub use pack::{DrillRun, PACK_FILES, Pack, PackError, pack};
+pub use proof::{PROOF, PROVENANCE_FILE, Revision, SUMS_FILE, Sources, provenance};
 pub use registry_proof::registry_proof;
 pub use signoff::signoff;
+pub use verify::{FileVerdict, verify_files};

@@ -1,9 +1,15 @@
-//! One drill's pack: the checklist's seven files.
+//! One drill's pack: the checklist's seven files, and the proof below them.
 //!
 //! Source: drill checklist, evidence required for every drill.
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
+use thiserror::Error;
+
+use super::{
+    proof::{PROOF, Sources, add_proof},
+    registry_proof::registry_proof,
+};
 use crate::{
     contract::{
         diff,
@@ -15,6 +21,9 @@ use crate::{
         report::{Check, CheckKind, Report, Verdict},
         run::Outcome,
     },
+    replay::ReplayError,
+    storage::StorageError,
+    wal::LogFileError,
 };
 
 /// The files at a pack's top, in the checklist's order.
@@ -28,6 +37,32 @@ pub const PACK_FILES: [&str; 7] = [
     "notes.md",
 ];
 
+/// The drill whose pack holds the proof of the registry check. Source: drill checklist, drill 8, trigger A.
+const REGISTRY_DRILL: u8 = 8;
+
+/// Why a pack can't be built.
+#[derive(Debug, Error)]
+pub enum PackError {
+    /// The built-in validator can't be made.
+    #[error(transparent)]
+    Validator(#[from] ValidatorError),
+    /// The run's own log can't be read back.
+    #[error("read the run's log back")]
+    Log(#[from] LogFileError),
+    /// The run's own log can't be held in memory.
+    #[error("hold the run's log")]
+    Storage(#[from] StorageError),
+    /// The run's own log can't be folded again.
+    #[error("fold the run's log again")]
+    Replay(#[from] ReplayError),
+    /// The registry check lets a spoilt manifest pass.
+    #[error("the registry check does not refuse every spoilt manifest by name:\n{said}")]
+    Registry {
+        /// What it said.
+        said: String,
+    },
+}
+
 /// A run with its judgement.
 #[derive(Clone, Debug)]
 pub struct DrillRun {
@@ -40,11 +75,16 @@ pub struct DrillRun {
 /// A pack's files by path below the pack's folder.
 pub type Pack = BTreeMap<String, Vec<u8>>;
 
-/// Builds a drill's pack from its base run and its variants' runs.
+/// Builds a drill's pack from its base run, its variants' runs, and the files that they are made of.
 ///
 /// # Errors
-/// [`ValidatorError`] where the built-in validator can't be made.
-pub fn pack(base: &DrillRun, variants: &[DrillRun], references: &References) -> Result<Pack, ValidatorError> {
+/// [`PackError`].
+pub fn pack(
+    base: &DrillRun,
+    variants: &[DrillRun],
+    references: &References,
+    sources: &Sources,
+) -> Result<Pack, PackError> {
     let observed = base.outcome.snapshots.get(TRIPPED).and_then(|taken| taken.document.as_ref());
     let expected = references.goldens.get(TRIPPED).map(|golden| &golden.document);
     let differences = match (expected, observed) {
@@ -63,6 +103,14 @@ pub fn pack(base: &DrillRun, variants: &[DrillRun], references: &References) -> 
     put("validation.log", validation(base)?);
     put("time_to_safe_ms", base.outcome.time_to_safe_ms().map_or_else(|| "never\n".to_owned(), |ms| format!("{ms}\n")));
     put("notes.md", notes(base, variants));
+    if base.outcome.scenario.drill == Some(REGISTRY_DRILL) {
+        let (said, as_expected) = registry_proof();
+        if !as_expected {
+            return Err(PackError::Registry { said });
+        }
+        put(&format!("{PROOF}/registry_check.txt"), said);
+    }
+    add_proof(base, variants, sources, &mut files)?;
     Ok(files)
 }
 

@@ -127,6 +127,19 @@ pub enum Line {
     },
 }
 
+impl Line {
+    /// Returns what a program reads of it.
+    #[must_use]
+    pub fn document(&self) -> Value {
+        match self {
+            Self::Mark { seq, at, kind, name } => json!({ "seq": seq.0, "at_ms": at.0, "mark": kind, "name": name }),
+            Self::Change { seq, at, event, standing } => {
+                json!({ "seq": seq.0, "at_ms": at.0, "event": event, "standing": standing.document() })
+            }
+        }
+    }
+}
+
 /// Folds a log from its beginning and tells every line of its timeline to `take`, marks in their places. Returns how many
 /// events there were.
 ///

@@ -15,7 +15,7 @@ use crate::{
     monitors::{P95_WINDOW_MS, SECOND_MS, TIMEOUT_WINDOW_MS},
     registry::TradingMode,
     state::{Dated, Kernel, Pair},
-    units::{IntentHash, TimeMs},
+    units::TimeMs,
 };
 
 /// Until when, inclusive, an ordinary event changes nothing but its feed or beat; `None` where each goes the full way.
@@ -103,12 +103,10 @@ impl Kernel {
                 .all(|socket| socket.open && socket.reconnect_at.is_none())
     }
 
-    /// True where every open group waits for the venue alone: its orders are out, and no cancel is on its way.
+    /// True where every open group waits for the venue alone: one that has failed asks for cancels until it has ended.
     fn groups_rest(&self) -> bool {
         let waits = |id: &String| self.groups.all.get(id).is_some_and(|group| group.state == GroupState::Dispatched);
-        let rests =
-            |intent: &IntentHash| self.orders.intents.get(intent).is_some_and(|order| order.cancel_asked_at.is_none());
-        self.groups.open.iter().all(waits) && self.orders.live.iter().all(rests)
+        self.groups.open.iter().all(waits)
     }
 
     /// Returns the last moment before anything that depends on time alone can change; `None` where that is unknown.

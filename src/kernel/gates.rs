@@ -272,8 +272,7 @@ impl Kernel {
     /// `delta_limit`, at most one; the limit of a recorded intent was moved when it was recorded.
     /// Source: AT-030, AT-043, AT-224, AT-281, AT-282, AT-922, AT-934.
     fn inventory_skew(&mut self, order: &Candidate<'_>) -> Result<Price, RejectReason> {
-        let limit = self.config().delta_limit.filter(|limit| *limit > 0);
-        self.configured(limit, RejectReason::InventorySkewDeltaLimitMissing)?;
+        self.configured(self.inventory_limit(), RejectReason::InventorySkewDeltaLimitMissing)?;
         let lean = self.lean(order).ok_or(RejectReason::InventorySkew)?;
         let Some(proposed) = order.proposed.filter(|_| lean.raises()) else {
             return Ok(order.price);
@@ -416,8 +415,12 @@ impl Kernel {
 
     fn lean(&self, order: &Candidate<'_>) -> Option<Lean> {
         let (delta, moved) = self.delta_and_move(order)?;
-        let limit = self.config().delta_limit.filter(|limit| *limit > 0)?;
-        Some(Lean { expected: delta.expected(), moved, limit })
+        Some(Lean { expected: delta.expected(), moved, limit: self.inventory_limit()? })
+    }
+
+    /// Returns the limit that the inventory is a part of; one of 0 is none.
+    fn inventory_limit(&self) -> Option<i64> {
+        self.config().delta_limit.filter(|limit| *limit > 0)
     }
 
     /// Returns the delta of the order's underlying before it, and the coins that it would move.

@@ -6,6 +6,7 @@ mod containment_prices;
 mod coverage;
 mod determinism;
 mod documents;
+mod evidence;
 mod flips;
 mod generate;
 mod history;

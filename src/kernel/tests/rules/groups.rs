@@ -16,7 +16,7 @@ use drillfold_kernel::{
 use crate::{
     kernel_rules::{boots, group, leg, long, mixed_fill, pair},
     orders::{cancels, close_goes, corrected, open_refused, placed},
-    rig::{FUTURE, Feed, Match, PERPETUAL, Rig, book, sample, ticker},
+    rig::{BEAT_MS, FUTURE, Feed, Match, PERPETUAL, Rig, book, sample, ticker},
 };
 
 const GROUP: &str = "group0000001";
@@ -240,8 +240,17 @@ fn a_failed_group_cancels_its_other_orders_but_none_of_containment() {
     let first = rig.sent().swap_remove(0);
     rig.forget_sent();
     rig.receive(&first);
+    rig.withhold(Feed::Venue);
+    rig.wait(300);
     rig.tell(Event::OrderRejected { label: labels[1].clone(), code: 11_029 });
     assert_eq!(cancels(&rig), [CancelReason::GroupFailed]);
+    // Without an answer it asks again once the time for one is over, at whatever event comes next.
+    let timeout_ms = rig.kernel.core.config.rest_timeout_ms;
+    rig.wait(timeout_ms - BEAT_MS);
+    let asked = |rig: &Rig| rig.all.iter().filter(|(_, effect)| matches!(effect, Effect::Cancel(_))).count();
+    assert_eq!((asked(&rig), rig.status().trading_mode), (1, TradingMode::Active));
+    rig.wait(BEAT_MS);
+    assert_eq!(asked(&rig), 2);
     // A ledger that refused the record of the group's flattening shows it MixedFailed, with a close on its way.
     let mut rig = without_rescue();
     rig.withhold(Feed::Venue);
@@ -283,7 +292,11 @@ fn a_leg_that_traded_and_is_then_known_nowhere_is_lost() {
 
 #[test]
 fn at_278_a_leg_may_lack_no_more_than_the_epsilon() {
-    for (missing, state) in [(0, GroupState::Complete), (1, GroupState::Complete), (2, GroupState::Flattened)] {
+    let cases = [(0, GroupState::Complete), (1, GroupState::Complete), (2, GroupState::Flattened)];
+    // Whether the venue says cancelled or filled of what little is missing.
+    for ((missing, state), end) in
+        cases.into_iter().flat_map(|case| [VenueState::Cancelled, VenueState::Filled].map(|end| (case, end)))
+    {
         let mut rig = Rig::active();
         rig.wait(1000);
         rig.matching = |order| if order.class.is_containment() { Match::Nothing } else { Match::Rest };
@@ -291,7 +304,8 @@ fn at_278_a_leg_may_lack_no_more_than_the_epsilon() {
         rig.answer_all();
         rig.fill(&labels[0], Qty(1000 * NANO));
         rig.fill(&labels[1], Qty(1000 * NANO - missing));
-        rig.cancel(&labels[1]);
+        let partial = rig.orders.iter().find(|order| order.label == labels[1]).expect("it rests").clone();
+        rig.tell(Event::OrderUpdated(VenueOrder { state: end, ..partial }));
         // What little is missing is neutral at once; the failure tells.
         let failure = (missing > 1).then_some(GroupFailure::LegPartial);
         let found = &rig.kernel.groups.all[GROUP];
@@ -385,6 +399,13 @@ fn flattens_and_naked_events_are_remembered_over_any_number_of_events() {
     assert_eq!(rig.status().atomic_naked_events_24h, 2);
     flatten(&mut rig, &groups[2]);
     assert_eq!((rig.status().atomic_naked_events_24h, tripped(&rig)), (3, 1));
+    // A day after the last nothing of them is left.
+    rig.pass(86_400_000);
+    for _ in 0..1024 {
+        rig.pass(0);
+    }
+    assert_eq!(rig.status().atomic_naked_events_24h, 0);
+    assert!(rig.kernel.ledger.naked_events.is_empty() && rig.kernel.groups.flattens.is_empty());
 }
 
 #[test]
@@ -907,6 +928,27 @@ fn under_kill_each_underlying_closes_its_own_positions_of_the_sign_of_its_net_ex
             expected.into_iter().map(|(instrument, side, usd)| (EmergencyClose, instrument, side, usd)).collect();
         assert_eq!(contained(&rig), expected, "{positions:?}");
     }
+}
+
+#[test]
+fn under_kill_an_underlying_without_exposure_ends_no_group_of_another() {
+    let mut rig = boots(|boot| {
+        boot.instruments[1].underlying = UnderlyingId(1);
+        boot.config.rescue_attempts_max = 0;
+    });
+    rig.settle();
+    // Nothing is closed, so the first leg's underlying stays exposed; the second leg's never was.
+    rig.matching = |order| if order.class.is_containment() { Match::Nothing } else { Match::Rest };
+    half_filled(&mut rig, PAIR);
+    rig.tell(Event::OperatorCommanded(OperatorCommand::Kill));
+    rig.wait(5000);
+    assert_eq!(rig.kernel.groups.all[GROUP].state, GroupState::Flattening);
+    assert!(rig.kernel.is_exposed());
+    // Once it is closed, the group ends.
+    rig.matching = Match::usual;
+    rig.wait(20_000);
+    assert_eq!(rig.kernel.groups.all[GROUP].state, GroupState::Flattened);
+    assert!(!rig.kernel.is_exposed());
 }
 
 #[test]

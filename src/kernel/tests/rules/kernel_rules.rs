@@ -15,7 +15,7 @@ use drillfold_kernel::{
     units::{InstrumentId, NANO, OrderId, PPM, Ppm, Price, Qty, Seq, Side, TimeMs, TradeId},
 };
 
-use crate::rig::{FUTURE, Feed, Match, PERPETUAL, Rig, START, certificate, healthy_boot, sample, ticker};
+use crate::rig::{FUTURE, Feed, Match, PERPETUAL, Rig, START, book, certificate, healthy_boot, sample, ticker};
 
 const LATCHED: M = M::ReduceonlyOpenPermissionLatched;
 const DEGRADED: M = M::ReduceonlyRiskstateDegraded;
@@ -1001,6 +1001,25 @@ fn a_change_while_a_resubscription_waits_raises_nothing() {
     assert_eq!(rig.noted(|note| matches!(note, Note::Gap(_))), gaps);
     rig.wait(20_000);
     rig.shows(&[]);
+}
+
+#[test]
+fn of_a_pulled_book_and_an_older_snapshot_the_newer_stays() {
+    let known = |rig: &Rig| rig.kernel.feeds.books[PERPETUAL.index()].change_id;
+    let mut rig = Rig::active();
+    rig.withhold(Feed::Snapshots);
+    let before = known(&rig);
+    rig.change_after_gap(PERPETUAL, 5);
+    rig.answer_all();
+    let pulled = known(&rig);
+    assert!(pulled > before);
+    rig.tell(Event::BookSnapshot(book(PERPETUAL, pulled.expect("a book") - 1)));
+    assert_eq!(known(&rig), pulled);
+    // It was the snapshot that was waited for, all the same.
+    let gaps = rig.noted(|note| matches!(note, Note::Gap(_)));
+    rig.change(PERPETUAL);
+    assert!(known(&rig) > pulled);
+    assert_eq!(rig.noted(|note| matches!(note, Note::Gap(_))), gaps);
 }
 
 #[test]

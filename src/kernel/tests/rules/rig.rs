@@ -369,6 +369,7 @@ impl Rig {
         }
         let mut effects_in_full = Vec::new();
         self.in_full.forget_calm();
+        assert_eq!(self.in_full.calm_until(), None);
         self.in_full.apply(seq, self.now, &event, &mut effects_in_full);
         assert!(
             self.kernel == self.in_full && self.effects == effects_in_full,

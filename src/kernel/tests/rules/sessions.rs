@@ -16,7 +16,7 @@ use drillfold_kernel::{
 use crate::{
     kernel_rules::{boots, long},
     orders::{opens_go, reduces_only},
-    rig::{FUTURE, Feed, PERPETUAL, Rig, START, certificate, healthy_boot, sample},
+    rig::{BEAT_MS, FUTURE, Feed, PERPETUAL, Rig, START, certificate, healthy_boot, sample},
 };
 
 const MISSING: M = M::ReduceonlyInputMissingOrStale;
@@ -364,6 +364,30 @@ fn at_205_a_network_reading_that_is_unknown_is_bunker() {
     assert!(!rig.status().bunker_mode_active);
     rig.pass(1);
     rig.shows(&[BUNKER]);
+}
+
+#[test]
+fn a_share_of_time_outs_at_exactly_the_limit_is_no_bunker() {
+    let first_time_out = |limit: i64| {
+        // One request more than usual makes the share one of eight, a whole number of parts per million.
+        let mut rig = boots(|boot| {
+            boot.config.request_timeout_rate_limit = limit;
+            boot.round_trips_ms.push(50);
+        });
+        rig.settle();
+        rig.withhold(Feed::Answers);
+        while rig.kernel.monitors.bunker.timed_out == 0 {
+            rig.wait(BEAT_MS);
+        }
+        rig
+    };
+    let bunker = first_time_out(PPM).kernel.monitors.bunker;
+    let (late, all) = (i64::from(bunker.timed_out), i64::from(bunker.counted));
+    let share = late * PPM / all;
+    assert_eq!(share * all, late * PPM, "{late} of {all}");
+    for (limit, on) in [(share, false), (share - 1, true)] {
+        assert_eq!(first_time_out(limit).status().bunker_mode_active, on);
+    }
 }
 
 #[test]
