@@ -49,3 +49,24 @@ impl<'de, K: Deserialize<'de> + Ord, V: Deserialize<'de>> Visitor<'de> for Pairs
         Ok(map)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::string::ToString as _;
+
+    use serde_json::{json, value::Serializer};
+
+    use super::*;
+
+    #[test]
+    fn a_map_comes_back_from_its_pairs() {
+        let map = BTreeMap::from([(3_u8, true), (1, false)]);
+        let pairs = json!([[1, false], [3, true]]);
+        assert_eq!(serialize(&map, Serializer).unwrap(), pairs);
+        assert_eq!(deserialize::<u8, bool, _>(pairs).unwrap(), map);
+        let later: BTreeMap<u8, bool> = deserialize(json!([[1, false], [1, true]])).unwrap();
+        assert_eq!(later, BTreeMap::from([(1, true)]));
+        let wrong = deserialize::<u8, bool, _>(json!(1)).unwrap_err().to_string();
+        assert!(wrong.contains("a list of pairs"), "{wrong}");
+    }
+}
