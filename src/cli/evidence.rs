@@ -22,7 +22,8 @@ use crate::{
         validator::{BuiltInSchema, Options, Validator},
     },
     evidence::{
-        DrillRun, FileVerdict, PROOF, PROVENANCE_FILE, Pack, Revision, Sources, pack, provenance, signoff, verify_files,
+        DRILLS, DrillRun, FileVerdict, PROOF, PROVENANCE_FILE, Pack, Revision, Sources, pack, provenance, signoff,
+        verify_files,
     },
     judge::references::{TRIPPED, golden_file},
     replay,
@@ -34,9 +35,6 @@ const PACKS: &str = "evidence/phase2";
 
 /// The sign-off sheet, beside the packs.
 const SIGNOFF: &str = "SIGNOFF.md";
-
-/// How many drills the checklist has, and with them packs beside a sheet.
-const DRILL_COUNT: usize = 8;
 
 /// Folders below a pack's own that are looked into.
 const PACK_DEPTH_MAX: u32 = 8;
@@ -401,7 +399,7 @@ fn verify_beside(
         beside.iter().map(|name| (name.clone(), FileVerdict::Extra)).collect();
     if !beside.iter().any(|name| name == SIGNOFF) {
         // Single packs have no sheet; a whole checklist of them does.
-        if verified.len() == DRILL_COUNT {
+        if verified.len() == DRILLS {
             verdicts.insert(SIGNOFF.to_owned(), FileVerdict::Missing);
         }
     } else {

@@ -18,5 +18,5 @@ mod verify;
 pub use pack::{DrillRun, PACK_FILES, Pack, PackError, pack};
 pub use proof::{PROOF, PROVENANCE_FILE, Revision, SUMS_FILE, Sources, provenance};
 pub use registry_proof::registry_proof;
-pub use signoff::signoff;
+pub use signoff::{DRILLS, signoff};
 pub use verify::{FileVerdict, verify_files};

@@ -18,7 +18,7 @@ use crate::judge::{
 const PAGE_LINES: usize = 80;
 
 /// How many drills the checklist has.
-const DRILLS: usize = 8;
+pub const DRILLS: usize = 8;
 
 /// Builds the sheet from every run (drills first, each with its variants) and every pack by folder name.
 #[must_use]
