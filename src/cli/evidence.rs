@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::{
     EXIT_DIFFERS, EXIT_HOLDS, Format,
     project::Project,
-    run::{RunArgs, SimulatedDrill, simulate_all},
+    run::{RunArgs, SimulatedDrill, print_faults, simulate_all},
 };
 use crate::{
     contract::{
@@ -22,8 +22,8 @@ use crate::{
         validator::{BuiltInSchema, Options, Validator},
     },
     evidence::{
-        DRILLS, DrillRun, FileVerdict, PROOF, PROVENANCE_FILE, Pack, Revision, Sources, pack, provenance, signoff,
-        verify_files,
+        Compared, DRILLS, DrillRun, FileVerdict, PROOF, PROVENANCE_FILE, Pack, Revision, SHEET_FILES, Sources, pack,
+        provenance, sheets, verify_files,
     },
     judge::references::{TRIPPED, golden_file},
     replay,
@@ -32,9 +32,6 @@ use crate::{
 
 /// Where packs are, below the project's folder.
 const PACKS: &str = "evidence/phase2";
-
-/// The sign-off sheet, beside the packs.
-const SIGNOFF: &str = "SIGNOFF.md";
 
 /// Folders below a pack's own that are looked into.
 const PACK_DEPTH_MAX: u32 = 8;
@@ -114,7 +111,12 @@ fn build(project: &Project, args: &BuildArgs, out: &mut dyn Write, err: &mut dyn
     let drills = simulate_all(project, &run)?;
     let good = match folder {
         Some(folder) => write_out(project, &drills, paths.is_empty(), folder, out).map(|()| true)?,
-        None => write_or_compare(project, &drills, paths.is_empty(), *update, out, err)?,
+        None => {
+            let mut compared = Vec::new();
+            write_or_compare(project, &drills, paths.is_empty(), *update, &mut compared, out)?;
+            print_faults(&compared, err)?;
+            compared.iter().all(|file| file.fault.is_none())
+        }
     };
     let passed = drills.iter().all(|drill| drill.run.passed());
     Ok(if passed && good { EXIT_HOLDS } else { EXIT_DIFFERS })
@@ -172,8 +174,8 @@ fn sources(project: &Project, drill: &SimulatedDrill, variants: &[DrillRun]) -> 
     Ok(sources)
 }
 
-/// Builds the packs of all drills among the runs and compares them with the committed ones, or writes them. The sign-off
-/// sheet belongs to a whole set of runs only. True where nothing differs.
+/// Builds the packs of all drills among the runs and compares them with the committed ones, or writes them; each file goes to
+/// `compared`. What stands beside the packs belongs to a whole set of runs only.
 ///
 /// # Errors
 /// What could not be built, read or written.
@@ -182,31 +184,48 @@ pub fn write_or_compare(
     drills: &[SimulatedDrill],
     whole: bool,
     update: bool,
+    compared: &mut Vec<Compared>,
     out: &mut dyn Write,
-    err: &mut dyn Write,
-) -> anyhow::Result<bool> {
+) -> anyhow::Result<()> {
     let Built { runs, packs } = packs_of(project, drills)?;
-    let mut same = true;
-    let mut count = 0usize;
+    let before = compared.len();
+    let mut keep = |below: String, bytes: &[u8]| -> anyhow::Result<()> {
+        let path = project.path(&below);
+        let fault = if update {
+            project.write(&path, bytes)?;
+            None
+        } else {
+            match project.bytes_if_there(&path)? {
+                Some(committed) if committed == bytes => None,
+                Some(_) => Some("differs from this run; `--update` accepts this run's".to_owned()),
+                None => Some("missing; `--update` writes it".to_owned()),
+            }
+        };
+        compared.push(Compared { path: path.display().to_string(), fault });
+        Ok(())
+    };
     for (name, files) in &packs {
         for (file, bytes) in files {
-            same &= keep(project, &format!("{PACKS}/{name}/{file}"), bytes, update, err)?;
-            count += 1;
+            keep(format!("{PACKS}/{name}/{file}"), bytes)?;
         }
-        same &= no_extra(project, name, files, err)?;
     }
     if whole {
-        let sheet = signoff(&runs, &packs);
-        same &= keep(project, &format!("{PACKS}/{SIGNOFF}"), sheet.as_bytes(), update, err)?;
-        count += 1;
+        for (file, bytes) in sheets(&runs, &packs)? {
+            keep(format!("{PACKS}/{file}"), &bytes)?;
+        }
     }
+    let count = compared.len().saturating_sub(before);
+    for (name, files) in &packs {
+        extra_files(project, name, files, compared)?;
+    }
+    let same = compared.iter().skip(before).all(|file| file.fault.is_none());
     let what = match (update, same) {
         (true, _) => "written",
         (false, true) => "equal to the committed ones",
         (false, false) => "not all equal to the committed ones",
     };
     writeln!(out, "evidence: {} packs, {count} files, {what}", packs.len())?;
-    Ok(same)
+    Ok(())
 }
 
 /// Writes the packs into a folder of their own, each with its provenance.
@@ -235,8 +254,10 @@ fn write_out(
         }
     }
     if whole {
-        project.write(&folder.join(SIGNOFF), signoff(&runs, &packs).as_bytes())?;
-        count += 1;
+        for (file, bytes) in sheets(&runs, &packs)? {
+            project.write(&folder.join(file), &bytes)?;
+            count += 1;
+        }
     }
     writeln!(out, "evidence: {} packs, {count} files, written to {}", packs.len(), folder.display())?;
     Ok(())
@@ -388,7 +409,8 @@ fn valid_status(found: &Pack) -> anyhow::Result<Result<String, String>> {
     })
 }
 
-/// Holds what lies beside the packs against the same made of all their runs.
+/// Holds what lies beside the packs against the same made of all their runs. Single packs have nothing beside them; a whole
+/// checklist of them does.
 fn verify_beside(
     project: &Project,
     folder: &Path,
@@ -397,21 +419,21 @@ fn verify_beside(
 ) -> anyhow::Result<BTreeMap<String, FileVerdict>> {
     let mut verdicts: BTreeMap<String, FileVerdict> =
         beside.iter().map(|name| (name.clone(), FileVerdict::Extra)).collect();
-    if !beside.iter().any(|name| name == SIGNOFF) {
-        // Single packs have no sheet; a whole checklist of them does.
-        if verified.len() == DRILLS {
-            verdicts.insert(SIGNOFF.to_owned(), FileVerdict::Missing);
-        }
-    } else {
+    let is_there = |name: &&str| beside.iter().any(|there| there == name);
+    if SHEET_FILES.iter().any(|name| is_there(&name)) || verified.len() == DRILLS {
         let runs: Vec<DrillRun> =
             verified.iter().flat_map(|pack| &pack.again).flat_map(|(runs, _)| runs.clone()).collect();
         let packs: BTreeMap<String, Pack> =
             verified.iter().filter_map(|pack| Some((pack.name.clone(), pack.again.as_ref()?.1.clone()))).collect();
-        let sheet = signoff(&runs, &packs);
-        let is_same =
-            project.storage().read_at_most(&folder.join(SIGNOFF), PACK_FILE_SIZE_BYTES_MAX)? == sheet.as_bytes();
-        let how = vec!["made again from all packs it reads differently".to_owned()];
-        verdicts.insert(SIGNOFF.to_owned(), if is_same { FileVerdict::Same } else { FileVerdict::Different(how) });
+        for (name, again) in sheets(&runs, &packs)? {
+            let verdict = if !is_there(&name.as_str()) {
+                FileVerdict::Missing
+            } else {
+                let found = project.storage().read_at_most(&folder.join(&name), PACK_FILE_SIZE_BYTES_MAX)?;
+                FileVerdict::of(&again, &found)
+            };
+            verdicts.insert(name, verdict);
+        }
     }
     Ok(verdicts)
 }
@@ -484,38 +506,17 @@ fn read_below(project: &Project, folder: &Path, prefix: &str, depth: u32, files:
     Ok(())
 }
 
-/// Writes a file, or compares it with the committed one. True where nothing differs.
-fn keep(project: &Project, below: &str, bytes: &[u8], update: bool, err: &mut dyn Write) -> anyhow::Result<bool> {
-    let path = project.path(below);
-    if update {
-        project.write(&path, bytes)?;
-        return Ok(true);
-    }
-    match project.bytes_if_there(&path)? {
-        Some(committed) if committed == bytes => Ok(true),
-        Some(_) => {
-            writeln!(err, "{}: differs from this run; `--update` accepts this run's", path.display())?;
-            Ok(false)
-        }
-        None => {
-            writeln!(err, "{}: missing; `--update` writes it", path.display())?;
-            Ok(false)
-        }
-    }
-}
-
-/// Reports files of a pack that the build did not make.
-fn no_extra(project: &Project, name: &str, files: &Pack, err: &mut dyn Write) -> anyhow::Result<bool> {
+/// Finds files of a pack that the build did not make.
+fn extra_files(project: &Project, name: &str, files: &Pack, compared: &mut Vec<Compared>) -> anyhow::Result<()> {
     let folder = project.path(PACKS).join(name);
     if project.storage().entry_kind(&folder)? != Some(EntryKind::Folder) {
-        return Ok(true);
+        return Ok(());
     }
     let mut found = Pack::new();
     read_below(project, &folder, "", PACK_DEPTH_MAX, &mut found)?;
-    let mut same = true;
     for path in found.keys().filter(|path| !files.contains_key(*path) && *path != PROVENANCE_FILE) {
-        writeln!(err, "{}: not part of the pack", folder.join(path).display())?;
-        same = false;
+        let fault = Some("not part of the pack".to_owned());
+        compared.push(Compared { path: folder.join(path).display().to_string(), fault });
     }
-    Ok(same)
+    Ok(())
 }

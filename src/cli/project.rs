@@ -74,6 +74,11 @@ impl Project {
         path.strip_prefix(&self.root).unwrap_or(path)
     }
 
+    /// Returns how reports name a file of the project: the same wherever the project lies.
+    fn named(&self, path: &Path) -> String {
+        self.below(path).display().to_string()
+    }
+
     /// Reads a text file.
     ///
     /// # Errors
@@ -163,13 +168,17 @@ impl Project {
             if let Some(bytes) = self.bytes_if_there(&path)? {
                 let name = path.display().to_string();
                 let text = String::from_utf8(bytes).map_err(|_| ProjectError::NotText { file: name.clone() })?;
-                goldens.insert(snapshot.name.clone(), Golden::parse(&name, &text)?);
+                let golden = Golden { file: self.named(&path), ..Golden::parse(&name, &text)? };
+                goldens.insert(snapshot.name.clone(), golden);
             }
         }
         let path = self.path("specs/drills").join(format!("{}.toml", scenario.name));
         let expectation = match scenario.drill.map(|_| self.bytes_if_there(&path)).transpose()?.flatten() {
             None => None,
-            Some(_) => Some(DrillExpectation::parse(&path.display().to_string(), &self.text(&path)?)?),
+            Some(_) => {
+                let parsed = DrillExpectation::parse(&path.display().to_string(), &self.text(&path)?)?;
+                Some(DrillExpectation { file: self.named(&path), ..parsed })
+            }
         };
         Ok(References { goldens, expectation })
     }

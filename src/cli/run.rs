@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use super::{EXIT_DIFFERS, EXIT_HOLDS, Format, evidence::write_or_compare, project::Project};
 use crate::{
     contract::document::to_text,
-    evidence::DrillRun,
+    evidence::{CiReport, CiRun, Compared, DrillRun, annotation_of_error, junit_of_error},
     feed,
     judge::{
         coverage::{Exercised, lost_items, page},
@@ -68,6 +68,15 @@ pub struct RunArgs {
     /// List every check, not only those that fail
     #[arg(long)]
     pub verbose: bool,
+    /// Write a JUnit XML report of the runs and of the committed files that were compared
+    #[arg(long, value_name = "FILE")]
+    pub junit: Option<PathBuf>,
+    /// Append a Markdown summary to this file, as to GitHub's $GITHUB_STEP_SUMMARY
+    #[arg(long, value_name = "FILE")]
+    pub summary: Option<PathBuf>,
+    /// Print GitHub's workflow commands that mark each file with what is wrong with it
+    #[arg(long)]
+    pub annotate: bool,
 }
 
 fn seeds(text: &str) -> Result<(u64, u64), String> {
@@ -192,7 +201,30 @@ pub fn run(project: &Project, args: &RunArgs, out: &mut dyn Write, err: &mut dyn
     if args.dry_run {
         return dry_run(project, args, out);
     }
-    let mut drills = simulate_all(project, args)?;
+    let drills = match simulate_all(project, args) {
+        Ok(drills) => drills,
+        Err(error) => {
+            let text = format!("{error:#}");
+            if let Some(file) = &args.junit {
+                project.write(file, junit_of_error(&text)?.as_bytes())?;
+            }
+            if args.annotate {
+                err.write_all(annotation_of_error(&text).as_bytes())?;
+            }
+            return Err(error);
+        }
+    };
+    judged(project, args, drills, out, err)
+}
+
+/// Shows runs, compares what is committed with them or accepts it, and reports.
+fn judged(
+    project: &Project,
+    args: &RunArgs,
+    mut drills: Vec<SimulatedDrill>,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+) -> anyhow::Result<u8> {
     if args.update {
         accept_goldens(project, &mut drills)?;
     }
@@ -203,54 +235,91 @@ pub fn run(project: &Project, args: &RunArgs, out: &mut dyn Write, err: &mut dyn
     if let Some(folder) = &args.logs {
         write_logs(project, folder, &drills)?;
     }
-    let mut good = drills.iter().all(|drill| drill.run.passed());
+    let mut compared = Vec::new();
     let exact = args.seed.is_none() && args.seeds.is_none();
     if exact {
-        good &= keep(project, args, &drills, err)?;
+        keep(project, args, &drills, &mut compared, err)?;
     }
     if let Some(file) = &args.coverage {
-        good &= keep_coverage(project, args, file, &drills, err)?;
+        keep_coverage(project, args, file, &drills, &mut compared, err)?;
     }
+    let mut said = Vec::new();
     if args.evidence {
         let whole = args.paths.is_empty() && args.filter.is_none();
-        let mut said = Vec::new();
-        good &= write_or_compare(project, &drills, whole, args.update, &mut said, err)?;
-        if args.format == Format::Human {
-            out.write_all(&said)?
-        } else {
-            err.write_all(&said)?
-        };
+        write_or_compare(project, &drills, whole, args.update, &mut compared, &mut said)?;
     }
+    print_faults(&compared, err)?;
+    match args.format {
+        Format::Human => out.write_all(&said)?,
+        Format::Json => err.write_all(&said)?,
+    }
+    tell_ci(project, args, &drills, &compared, err)?;
     if args.format == Format::Human {
         let failed = drills.iter().filter(|drill| !drill.run.passed()).count();
         writeln!(out, "{} of {} runs pass", drills.len().saturating_sub(failed), drills.len())?;
         writeln!(out, "reproduce: {}", reproduce(args))?;
     }
+    let good = drills.iter().all(|drill| drill.run.passed()) && compared.iter().all(|file| file.fault.is_none());
     Ok(if good { EXIT_HOLDS } else { EXIT_DIFFERS })
 }
 
-/// Compares the coverage ledger with what the runs exercised, or writes it. True where it is the same.
+/// Prints each committed file that differs, with what to do.
+pub(super) fn print_faults(compared: &[Compared], err: &mut dyn Write) -> anyhow::Result<()> {
+    for Compared { path, fault } in compared {
+        if let Some(fault) = fault {
+            writeln!(err, "{path}: {fault}")?;
+        }
+    }
+    Ok(())
+}
+
+/// Writes what a CI service is told, as far as it is asked for.
+fn tell_ci(
+    project: &Project,
+    args: &RunArgs,
+    drills: &[SimulatedDrill],
+    compared: &[Compared],
+    err: &mut dyn Write,
+) -> anyhow::Result<()> {
+    let shown = |path: &Path| path.display().to_string().replace('\\', "/");
+    let runs = drills.iter().map(|drill| CiRun { file: shown(project.below(&drill.file)), run: &drill.run }).collect();
+    let report = CiReport { runs, compared, reproduce: reproduce(args) };
+    if let Some(file) = &args.junit {
+        project.write(file, report.junit()?.as_bytes())?;
+    }
+    if let Some(file) = &args.summary {
+        let mut text = project.bytes_if_there(file)?.unwrap_or_default();
+        text.extend(report.summary().into_bytes());
+        project.write(file, &text)?;
+    }
+    if args.annotate {
+        err.write_all(report.annotations().as_bytes())?;
+    }
+    Ok(())
+}
+
+/// Compares the coverage ledger with what the runs exercised, or writes it.
 fn keep_coverage(
     project: &Project,
     args: &RunArgs,
     file: &Path,
     drills: &[SimulatedDrill],
+    compared: &mut Vec<Compared>,
     err: &mut dyn Write,
-) -> anyhow::Result<bool> {
+) -> anyhow::Result<()> {
     let text = coverage_page(drills);
     if args.update {
         project.write(file, text.as_bytes())?;
-        return Ok(true);
+        return Ok(());
     }
     let committed =
         project.bytes_if_there(file)?.map_or_else(String::new, |bytes| String::from_utf8_lossy(&bytes).into());
     for lost in lost_items(&committed, &text) {
         writeln!(err, "{}: no longer exercised: {lost}", file.display())?;
     }
-    if committed != text {
-        writeln!(err, "{}: differs from these runs; `--update` accepts them", file.display())?;
-    }
-    Ok(committed == text)
+    let fault = (committed != text).then(|| "differs from these runs; `--update` accepts them".to_owned());
+    compared.push(Compared { path: file.display().to_string(), fault });
+    Ok(())
 }
 
 /// Returns the coverage ledger of these runs.
@@ -329,10 +398,15 @@ fn differing_goldens<'a>(project: &Project, drill: &'a SimulatedDrill) -> Vec<(P
     differing
 }
 
-/// Shows goldens that differ, compares logs and traces with what is committed, or writes those. True where no log or trace
-/// differs; a golden that does is a failed check of its own.
-fn keep(project: &Project, args: &RunArgs, drills: &[SimulatedDrill], err: &mut dyn Write) -> anyhow::Result<bool> {
-    let mut same = true;
+/// Shows goldens that differ, compares logs and traces with what is committed, or writes those. A golden that differs is a
+/// failed check of its own.
+fn keep(
+    project: &Project,
+    args: &RunArgs,
+    drills: &[SimulatedDrill],
+    compared: &mut Vec<Compared>,
+    err: &mut dyn Write,
+) -> anyhow::Result<()> {
     for drill in drills {
         for (path, document) in differing_goldens(project, drill) {
             if std::env::var_os("CI").is_none() {
@@ -352,15 +426,15 @@ fn keep(project: &Project, args: &RunArgs, drills: &[SimulatedDrill], err: &mut 
                 project.write(&path, bytes)?;
                 continue;
             }
-            let committed = project.bytes_if_there(&path)?;
-            if committed.as_ref() != Some(bytes) {
-                same = false;
-                let what = if committed.is_some() { "differs from this run" } else { "missing" };
-                writeln!(err, "{}: {what}; `drillfold run --update` accepts this run's", path.display())?;
-            }
+            let fault = match project.bytes_if_there(&path)? {
+                Some(committed) if committed == *bytes => None,
+                Some(_) => Some("differs from this run; `drillfold run --update` accepts this run's".to_owned()),
+                None => Some("missing; `drillfold run --update` accepts this run's".to_owned()),
+            };
+            compared.push(Compared { path: path.display().to_string(), fault });
         }
     }
-    Ok(same)
+    Ok(())
 }
 
 /// Prints a table for each folder.

@@ -7,6 +7,7 @@ use std::{collections::BTreeMap, fmt::Write as _};
 use thiserror::Error;
 
 use super::{
+    pages::drill_page,
     proof::{PROOF, Sources, add_proof},
     registry_proof::registry_proof,
 };
@@ -37,6 +38,9 @@ pub const PACK_FILES: [&str; 7] = [
     "notes.md",
 ];
 
+/// The page of the drill, below the proof.
+const REPORT_FILE: &str = "report.html";
+
 /// The drill whose pack holds the proof of the registry check. Source: drill checklist, drill 8, trigger A.
 const REGISTRY_DRILL: u8 = 8;
 
@@ -55,6 +59,9 @@ pub enum PackError {
     /// The run's own log can't be folded again.
     #[error("fold the run's log again")]
     Replay(#[from] ReplayError),
+    /// A page can't be written.
+    #[error("write a page of the report")]
+    Page(#[from] askama::Error),
     /// The registry check lets a spoilt manifest pass.
     #[error("the registry check does not refuse every spoilt manifest by name:\n{said}")]
     Registry {
@@ -110,6 +117,7 @@ pub fn pack(
         }
         put(&format!("{PROOF}/registry_check.txt"), said);
     }
+    files.insert(format!("{PROOF}/{REPORT_FILE}"), drill_page(base, variants)?.into_bytes());
     add_proof(base, variants, sources, &mut files)?;
     Ok(files)
 }

@@ -32,6 +32,12 @@ pub enum FileVerdict {
 }
 
 impl FileVerdict {
+    /// Compares a file with the same made again.
+    #[must_use]
+    pub fn of(again: &[u8], found: &[u8]) -> Self {
+        if again == found { Self::Same } else { Self::Different(vec![first_difference(again, found)]) }
+    }
+
     /// True where nothing is wrong with the file that can be seen here.
     #[must_use]
     pub fn holds(&self) -> bool {

@@ -273,6 +273,12 @@ impl Observer {
         &self.counts
     }
 
+    /// Returns the absolute net exposure per underlying after the last event, summed, in 1e-9 coins.
+    #[must_use]
+    pub const fn exposure(&self) -> i64 {
+        self.exposure
+    }
+
     /// True where the last event sent an OPEN.
     #[must_use]
     pub const fn open_sent_now(&self) -> bool {

@@ -7,6 +7,7 @@ use serde_json::Value;
 use thiserror::Error;
 
 use super::{
+    course::Course,
     expr::{Expr, ExprError},
     facts::NAMES,
     invariants::{InvariantWatch, Violation},
@@ -107,6 +108,8 @@ pub struct Outcome {
     pub refused_at: Option<TimeMs>,
     /// Values after every event.
     pub timeline: Timeline,
+    /// What a report draws of it.
+    pub course: Course,
     /// First violation of each global invariant that was broken.
     pub violations: Vec<Violation>,
     /// Stretches of Kill with exposure in which a risk-reducing order went out.
@@ -163,6 +166,7 @@ pub fn run_shown(
     let mut observer = Observer::default();
     let mut invariants = InvariantWatch::default();
     let mut timeline = Timeline::default();
+    let mut course = Course::default();
     for place in used_names(scenario)? {
         timeline.columns.insert(place, Vec::new());
     }
@@ -193,6 +197,7 @@ pub fn run_shown(
         let sent = folder.effects().get(..carried).unwrap_or_default();
         observer.after(seq, input.at, &input.event, sent, folder.kernel());
         invariants.after(seq, input.at, &observer, folder.kernel());
+        course.after(input.at, &observer);
         watch(seq, &input.event, folder);
 
         timeline.events.push((seq, input.at));
@@ -225,6 +230,7 @@ pub fn run_shown(
         safe,
         refused_at,
         timeline,
+        course,
         violations: invariants.violations().to_vec(),
         kill_stretches_reduced: invariants.kill_stretches_reduced,
         step_effects: simulation.step_effects().to_vec(),

@@ -4,9 +4,10 @@ use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
+    process::Command,
 };
 
-use drillfold::contract::config::sha256_hex;
+use drillfold::{contract::config::sha256_hex, evidence::SHEET_FILES};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -109,16 +110,100 @@ fn a_byte_changed_in_any_file_of_any_pack_is_found_and_named() {
         fs::remove_file(pack.join("proof/more.md")).expect("the pack can be changed");
         assert!(verdicts(&pack).0, "{}", base.name());
     });
-    let sheet = packs.join("SIGNOFF.md");
-    let text = fs::read_to_string(&sheet).expect("the sheet is there");
-    fs::write(&sheet, text.replacen("8 of 8", "9 of 8", 1)).expect("the sheet can be changed");
-    let Done { code, out, .. } = verify(&packs, &[]);
-    assert_eq!(code, 1, "{out}");
-    assert!(out.contains("SIGNOFF.md: different") && out.contains("8 of 8 packs hold"), "{out}");
-    fs::remove_file(&sheet).expect("the sheet can be removed");
-    let Done { code, out, .. } = verify(&packs, &[]);
-    assert_eq!(code, 1, "{out}");
-    assert!(out.contains("SIGNOFF.md: missing"), "{out}");
+    for name in SHEET_FILES {
+        let sheet = packs.join(name);
+        let text = fs::read_to_string(&sheet).expect("the sheet is there");
+        let changed = text.replacen("8 of 8", "9 of 8", 1);
+        assert_ne!(text, changed, "{name}");
+        fs::write(&sheet, changed).expect("the sheet can be changed");
+        let Done { code, out, .. } = verify(&packs, &[]);
+        assert_eq!(code, 1, "{out}");
+        assert!(out.contains(&format!("{name}: different")) && out.contains("8 of 8 packs hold"), "{out}");
+        fs::remove_file(&sheet).expect("the sheet can be removed");
+        let Done { code, out, .. } = verify(&packs, &[]);
+        assert_eq!(code, 1, "{out}");
+        assert!(out.contains(&format!("{name}: missing")), "{out}");
+        fs::write(&sheet, text).expect("the sheet can be changed");
+    }
+    assert_eq!(verify(&packs, &[]).code, 0);
+}
+
+#[test]
+fn packs_are_the_same_at_any_path_for_any_user_and_in_any_number_of_threads() {
+    let build = |below: &str, jobs: &str, variables: &[(&str, &str)]| {
+        let copy = ProjectCopy::below(below);
+        let packs = copy.path().join("packs");
+        let mut command = copy.drillfold(["evidence", "build", "--jobs", jobs, "--out"]);
+        command.arg(&packs).envs(variables.iter().copied());
+        let Done { code, out, err } = done(command);
+        assert_eq!(code, 0, "{out}{err}");
+        files_below(&packs)
+    };
+    let plain = build("p", "1", &[]);
+    let user = [
+        ("USER", "somebody"),
+        ("LOGNAME", "somebody"),
+        ("HOME", "/nowhere"),
+        ("HOSTNAME", "elsewhere"),
+        ("TZ", "America/St_Johns"),
+        ("LANG", "tr_TR.UTF-8"),
+        ("LC_ALL", "ar_EG.UTF-8"),
+        ("SOURCE_DATE_EPOCH", "1"),
+    ];
+    let other = build("another/folder with a space", "3", &user);
+    assert_eq!(plain.keys().collect::<Vec<_>>(), other.keys().collect::<Vec<_>>());
+    for (path, bytes) in &plain {
+        assert!(other.get(path) == Some(bytes), "{path}");
+    }
+    // The record of what built them among them.
+    assert!(plain.contains_key("drill_1_partial_fill/proof/provenance.json"));
+}
+
+#[test]
+fn every_point_of_the_sign_off_has_a_command_that_proves_it() {
+    let text = fs::read_to_string(root().join("evidence/phase2/signoff.json")).expect("the sign-off is there");
+    let signoff: Value = serde_json::from_str(&text).expect("it is JSON");
+    let points = signoff["points"].as_array().expect("a list");
+    assert_eq!(points.len(), 8);
+    let sheet = fs::read_to_string(root().join("evidence/phase2/SIGNOFF.md")).expect("the sheet is there");
+    let copy = ProjectCopy::new();
+    let program = Path::new(env!("CARGO_BIN_EXE_drillfold")).parent().expect("the program lies in a folder");
+    let path = format!("{}:{}", program.display(), std::env::var("PATH").expect("there is a search path"));
+    let run = |command: &str| {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", command]).current_dir(copy.path()).env("PATH", &path).env_remove("CI");
+        done(shell)
+    };
+    let mut proven = 0;
+    for point in points {
+        let command = point["command"].as_str().expect("a text");
+        assert!(sheet.contains(&format!("`{command}`")), "{command}");
+        if point["result"] == "left to a person" {
+            assert_eq!(point["id"], "owner-dashboard");
+            continue;
+        }
+        assert_eq!(point["result"], "holds");
+        let Done { code, out, err } = run(command);
+        assert_eq!(code, 0, "{command}\n{out}{err}");
+        proven += 1;
+    }
+    assert_eq!(proven, 7);
+    // The commands are no formality: each fails where its point does.
+    let edit = |path: &str, from: &str, to: &str| {
+        let place = copy.path().join(path);
+        let text = fs::read_to_string(&place).expect("the file is there");
+        assert!(text.contains(from), "{path}");
+        fs::write(&place, text.replace(from, to)).expect("the copy can be changed");
+    };
+    edit("fixtures/status/market_data_stale.json", "REDUCEONLY_OPEN_PERMISSION_LATCHED", "MADE_UP");
+    edit("evidence/phase2/drill_3_wal_backpressure/observed_status.json", "\"ReduceOnly\"", "\"Active\"");
+    let long = "one more line\n".repeat(80);
+    fs::write(copy.path().join("evidence/phase2/drill_4_crash_restart/notes.md"), long + "and one\n")
+        .expect("the copy can be changed");
+    for point in points.iter().filter(|point| point["result"] == "holds") {
+        let command = point["command"].as_str().expect("a text");
+        assert_ne!(run(command).code, 0, "{command}");
+    }
 }
 
 #[test]
