@@ -292,13 +292,13 @@ class PageCheck {
     for (const { impact, ...finding } of undecided) this.add(view.name, { ...finding, level: "note" });
   }
 
-  // Goes through the page with Tab as it is, and again with its details open where some are closed.
+  // Goes through the page with Tab, with its details open: what they fold away then takes part, and all else does anyway.
+  // The page is opened afresh, so that Tab begins at its top.
   async checkKeyboard(page, view, open) {
     await show(page, view);
     await open();
+    await page.evaluate(() => drillfoldPages.openDetails());
     await this.walk(page, view.name);
-    await open();
-    if ((await page.evaluate(() => drillfoldPages.openDetails())) > 0) await this.walk(page, view.name);
   }
 
   async walk(page, name) {
@@ -342,10 +342,13 @@ class PageCheck {
   }
 
   async printSheets(page) {
-    const bytes = await page.pdf({ preferCSSPageSize: true, format: "A4" });
-    const sheets = bytes.toString("latin1").match(/\/Type\s*\/Page\b/g)?.length ?? 0;
-    if (sheets === 0) this.add("print", { rule: "pdf", what: "prints no sheet", where: "document" });
-    this.counts.sheets = sheets;
+    try {
+      const bytes = await page.pdf({ preferCSSPageSize: true, format: "A4" });
+      this.counts.sheets = bytes.toString("latin1").match(/\/Type\s*\/Page\b/g)?.length ?? 0;
+      if (this.counts.sheets === 0) throw new Error("there is no sheet in what was printed");
+    } catch (error) {
+      this.add("print", { rule: "pdf", what: `can't be printed: ${error.message}`, where: "document" });
+    }
   }
 
   async takeDeficiencies(page) {

@@ -311,7 +311,7 @@
       const where = place(element);
       for (const name of LOADING) {
         const value = element.getAttribute(name);
-        if (value !== null && !(element.localName !== "object" && name === "data")) loads.push({ value, name, where });
+        if (value !== null && (name !== "data" || element.localName === "object")) loads.push({ value, name, where });
       }
       const href = element.getAttribute("href") ?? element.getAttribute("xlink:href");
       if (href !== null) {
@@ -472,7 +472,6 @@
   function openDetails() {
     opened = [...document.querySelectorAll("details:not([open])")];
     for (const details of opened) details.open = true;
-    return opened.length;
   }
 
   function closeDetails() {

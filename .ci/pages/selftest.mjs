@@ -116,6 +116,7 @@ const CASES = [
   ["details that stay closed", ["details::details-content", "main::details-content"], { "print-details": "print" }],
   ["a table that is cut off", ["  .region { overflow: visible; }\n  th, td { white-space: normal;", "  .region { overflow: hidden; width: 10rem }\n  th, td { "], { "print-clipped": "print" }],
   ["a table wider than paper", style("@media print { table { width: 60rem } }"), { "print-clipped": "print" }],
+  ["paper that does not exist", style("@page { size: 100000cm 1cm }"), { pdf: "print" }],
   ["a page that is dark on paper", style("@media print { :root { --paper: #14181d; --ink: #e4e8ec; --link: #8ab8f0 } }"),
     { "print-background": "print", "print-contrast": "print" }],
   ["a badge whose background is not printed", style("@media print { #first { color: #fff; background: #1b1f24 } }"),
@@ -129,6 +130,8 @@ const FINE = [
   ["a picture that is in the page", after(FIRST, `<img alt="A dot" src="${PIXEL}">`)],
   ["a text that speaks of scripts", after(FIRST, "<p>It has no &lt;script&gt; and no javascript: in it.</p>")],
   ["a drawing that is decoration", after(FIRST, '<svg viewBox="0 0 9 9" width="9" height="9" aria-hidden="true"><circle cx="4" cy="4" r="4"></circle></svg>')],
+  ["a page that forbids itself everything", after("<meta charset=\"utf-8\">",
+    `<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">`)],
   ["a link that shows when it has the focus", style('[href="notes.txt"]:not(:focus) { position: absolute; left: -999px }')],
 ];
 
@@ -149,6 +152,16 @@ function rulesOf(findings) {
   const views = {};
   for (const finding of findings) views[finding.rule] = [...(views[finding.rule] ?? []), ...finding.views];
   return Object.fromEntries(Object.entries(views).map(([rule, names]) => [rule, [...new Set(names)].join(" ")]));
+}
+
+// Every rule of ours that README.md names has to be broken by a case.
+async function checkRules(report) {
+  const text = await readFile(new URL("README.md", import.meta.url), "utf8");
+  const table = text.slice(text.indexOf("| Rule |")).split("\n\n")[0].split("\n").slice(2);
+  const named = table.flatMap((line) => [...line.split("|")[1].matchAll(/`([^`]+)`/g)].map(([, rule]) => rule));
+  const broken = new Set(CASES.flatMap(([, , rules]) => Object.keys(rules)));
+  const idle = named.filter((rule) => !broken.has(rule));
+  report("every rule has a case", named.length > 0 && idle.length === 0, `no case breaks ${idle.join(", ") || "any rule"}`);
 }
 
 async function checkCases(folder, good, report) {
@@ -231,6 +244,7 @@ async function main() {
     await writeFile(path.join(folder, "good.html"), good);
     await writeFile(path.join(folder, "other.html"), '<!doctype html><html lang="en"><title>Other</title><p id="part">A part.</p>');
     await writeFile(path.join(folder, "notes.txt"), "Notes.\n");
+    await checkRules(report);
     await checkCases(folder, good, report);
     await checkCommand(folder, good, report);
   } finally {
