@@ -32,7 +32,8 @@ async function collect(paths) {
   for (const page of pages) {
     page.name = page.name.replace(/\.html$/, "").replaceAll(path.sep, "-");
     const other = names.get(page.name);
-    if (other) throw new CannotCheck(`${other} and ${page.file} would have the same screenshots; check them one by one`);
+    if (other)
+      throw new CannotCheck(`${other} and ${page.file} would have the same screenshots; check them one by one`);
     names.set(page.name, page.file);
   }
   return pages;

@@ -66,16 +66,26 @@ async function findBrowser() {
   for (const name of BROWSERS) {
     for (const folder of (process.env.PATH ?? "").split(path.delimiter)) {
       const file = path.join(folder, name);
-      if (folder && (await access(file, constants.X_OK).then(() => true, () => false))) return file;
+      if (
+        folder &&
+        (await access(file, constants.X_OK).then(
+          () => true,
+          () => false,
+        ))
+      )
+        return file;
     }
   }
-  throw new CannotCheck(`none of ${BROWSERS.join(", ")} is on PATH; install one, for example with apt-get install chromium`);
+  throw new CannotCheck(
+    `none of ${BROWSERS.join(", ")} is on PATH; install one, for example with apt-get install chromium`,
+  );
 }
 
 /// Opens a page on each device, for one check after the other.
 export async function openDevices(browser) {
   const pages = {};
-  for (const [name, options] of Object.entries(DEVICES)) pages[name] = await (await browser.newContext(options)).newPage();
+  for (const [name, options] of Object.entries(DEVICES))
+    pages[name] = await (await browser.newContext(options)).newPage();
   return pages;
 }
 
@@ -311,7 +321,11 @@ class PageCheck {
     const stepsMax = stops.length * 2 + 16;
     for (let step = 0; ; step += 1) {
       if (step === stepsMax) {
-        this.add(name, { rule: "focus-trap", what: `Tab does not leave the page in ${stepsMax} steps`, where: "document" });
+        this.add(name, {
+          rule: "focus-trap",
+          what: `Tab does not leave the page in ${stepsMax} steps`,
+          where: "document",
+        });
         return;
       }
       await page.keyboard.press("Tab");
@@ -323,7 +337,11 @@ class PageCheck {
       // Behind the last stop some browsers go on with the first.
       if (stop.left || stop.index === first) break;
       if (met.has(stop.index)) {
-        this.add(name, { rule: "focus-trap", what: "gets the focus again before Tab leaves the page", where: stop.where });
+        this.add(name, {
+          rule: "focus-trap",
+          what: "gets the focus again before Tab leaves the page",
+          where: stop.where,
+        });
         return;
       }
       for (const finding of stop.findings) this.add(name, finding);

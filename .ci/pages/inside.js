@@ -170,9 +170,7 @@
       const ink = drawn ? style.fill : style.color;
       const range = document.createRange();
       range.selectNodeContents(node);
-      let behind = drawn
-        ? drawnBackdrop(element, range.getBoundingClientRect(), paper)
-        : backdrop(element, paper);
+      let behind = drawn ? drawnBackdrop(element, range.getBoundingClientRect(), paper) : backdrop(element, paper);
       if (ink.startsWith("url(")) behind = null;
       if (!behind) {
         const what = "has a contrast that can't be computed: there is a picture or a gradient behind it";
@@ -210,7 +208,9 @@
       rules: { "color-contrast": { enabled: !forced } },
     });
     covered = new Set(
-      found.violations.filter((rule) => rule.id === "color-contrast").flatMap((rule) => rule.nodes.map((n) => n.element)),
+      found.violations
+        .filter((rule) => rule.id === "color-contrast")
+        .flatMap((rule) => rule.nodes.map((n) => n.element)),
     );
     const open = (rule, node) =>
       rule.id !== "color-contrast" ||
@@ -225,7 +225,12 @@
     return {
       rules: found.passes.length + found.violations.length,
       violations: found.violations.flatMap((rule) => plain(rule, rule.nodes)),
-      undecided: found.incomplete.flatMap((rule) => plain(rule, rule.nodes.filter((node) => open(rule, node)))),
+      undecided: found.incomplete.flatMap((rule) =>
+        plain(
+          rule,
+          rule.nodes.filter((node) => open(rule, node)),
+        ),
+      ),
     };
   }
 
@@ -239,7 +244,12 @@
       const boxes = texts.map((text) => text.getBoundingClientRect());
       texts.forEach((text, index) => {
         const box = boxes[index];
-        const out = Math.max(edge.left - box.left, box.right - edge.right, edge.top - box.top, box.bottom - edge.bottom);
+        const out = Math.max(
+          edge.left - box.left,
+          box.right - edge.right,
+          edge.top - box.top,
+          box.bottom - edge.bottom,
+        );
         if (out > box.height / 3 && getComputedStyle(drawing).overflow !== "visible") {
           findings.push({ rule: "text-cut", what: "is cut off at the edge of its drawing", where: place(text) });
         }
@@ -278,13 +288,18 @@
     }
     for (const drawing of document.querySelectorAll("svg")) {
       if (outermost(drawing) !== drawing || drawing.closest("[aria-hidden=true]")) continue;
-      if (!label(drawing)) add("svg-name", "has neither <title>, aria-label nor aria-labelledby, nor is it aria-hidden", drawing);
+      if (!label(drawing))
+        add("svg-name", "has neither <title>, aria-label nor aria-labelledby, nor is it aria-hidden", drawing);
     }
     const states = [...document.querySelectorAll("[data-state]")];
     for (const element of states) {
       if (!element.dataset.state.trim()) add("state-text", "has an empty data-state", element);
       else if (!element.textContent.trim() && !label(element)) {
-        add("state-text", `shows the state "${element.dataset.state}" by its looks alone: no text, <title> or aria-label`, element);
+        add(
+          "state-text",
+          `shows the state "${element.dataset.state}" by its looks alone: no text, <title> or aria-label`,
+          element,
+        );
       }
     }
     return { findings, states: states.length };
@@ -295,7 +310,10 @@
     const direct = element.getAttribute("aria-label")?.trim();
     if (direct) return direct;
     const ids = element.getAttribute("aria-labelledby")?.trim().split(/\s+/) ?? [];
-    const others = ids.map((id) => document.getElementById(id)?.textContent.trim() ?? "").join(" ").trim();
+    const others = ids
+      .map((id) => document.getElementById(id)?.textContent.trim() ?? "")
+      .join(" ")
+      .trim();
     if (others) return others;
     const title = [...element.children].find((child) => child.localName === "title");
     return title?.textContent.trim() ?? "";
@@ -392,9 +410,22 @@
   // The keyboard. `stops` lists what Tab has to reach, in the order of the document; `stop` says where the focus is.
   const OPERABLE = "a[href], area[href], button, input:not([type=hidden]), select, textarea, iframe, [contenteditable]";
   const FOCUS_STYLES = [
-    "outlineStyle", "outlineWidth", "outlineColor", "outlineOffset", "boxShadow", "backgroundColor", "color",
-    "borderTopColor", "borderTopWidth", "borderBottomColor", "borderBottomWidth", "textDecorationLine",
-    "textDecorationColor", "textDecorationThickness", "stroke", "strokeWidth",
+    "outlineStyle",
+    "outlineWidth",
+    "outlineColor",
+    "outlineOffset",
+    "boxShadow",
+    "backgroundColor",
+    "color",
+    "borderTopColor",
+    "borderTopWidth",
+    "borderBottomColor",
+    "borderBottomWidth",
+    "textDecorationLine",
+    "textDecorationColor",
+    "textDecorationThickness",
+    "stroke",
+    "strokeWidth",
   ];
   let listed = [];
   let last = null;
@@ -454,7 +485,8 @@
   function focusUnseen(element, before) {
     const after = looks(element);
     const changed = FOCUS_STYLES.filter((name) => after[name] !== before[name]);
-    const ring = after.outlineStyle !== "none" && parseFloat(after.outlineWidth) > 0 && colour(after.outlineColor).alpha > 0;
+    const ring =
+      after.outlineStyle !== "none" && parseFloat(after.outlineWidth) > 0 && colour(after.outlineColor).alpha > 0;
     const others = changed.filter((name) => !name.startsWith("outline"));
     if (others.length > 0) return null;
     if (!ring || !changed.some((name) => name.startsWith("outline"))) return "looks the same with the focus as without";
@@ -514,25 +546,47 @@
       const across = style.overflowX !== "visible" && element.scrollWidth > element.clientWidth + 1;
       const down = style.overflowY !== "visible" && element.scrollHeight > element.clientHeight + 1;
       if (across || down) {
-        const size = across ? `${element.scrollWidth} px wide, of which ${element.clientWidth}` : `${element.scrollHeight} px high, of which ${element.clientHeight}`;
+        const size = across
+          ? `${element.scrollWidth} px wide, of which ${element.clientWidth}`
+          : `${element.scrollHeight} px high, of which ${element.clientHeight}`;
         findings.push({ rule: "print-clipped", what: `is ${size} are printed`, where: place(element) });
       }
     }
     const wide = document.scrollingElement.scrollWidth;
     if (wide > width) {
-      findings.push({ rule: "print-clipped", what: `is ${wide} px wide, and the paper ${width} px`, where: "document" });
+      findings.push({
+        rule: "print-clipped",
+        what: `is ${wide} px wide, and the paper ${width} px`,
+        where: "document",
+      });
     }
     for (const element of [document.documentElement, document.body]) {
       const ground = colour(getComputedStyle(element).backgroundColor);
       if (luminance(over(ground, ground.alpha, WHITE)) < 0.95) {
-        findings.push({ rule: "print-background", what: `has the background ${hex(ground)} on paper`, where: element.localName });
+        findings.push({
+          rule: "print-background",
+          what: `has the background ${hex(ground)} on paper`,
+          where: element.localName,
+        });
       }
     }
     return [...findings, ...contrast(true)];
   }
 
   globalThis.drillfoldPages = {
-    axeFindings, closeDetails, contrast, drawings, idsOf, lost, openDetails, overflow, references, remember, scheme, stop,
-    stops, structure,
+    axeFindings,
+    closeDetails,
+    contrast,
+    drawings,
+    idsOf,
+    lost,
+    openDetails,
+    overflow,
+    references,
+    remember,
+    scheme,
+    stop,
+    stops,
+    structure,
   };
 })();
