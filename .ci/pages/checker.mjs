@@ -274,6 +274,7 @@ class PageCheck {
     // What is folded away has to be as good as the rest.
     await page.evaluate(() => drillfoldPages.openDetails());
     await this.checkWithAxe(page, view);
+    report(await page.evaluate(() => drillfoldPages.words()));
     if (!view.print) {
       report(await page.evaluate(() => drillfoldPages.contrast(false)));
       report(await page.evaluate(() => drillfoldPages.drawings()));

@@ -366,29 +366,25 @@
     );
   }
 
+  // What makes a page wider than it is shown: the innermost elements that reach beyond its edge, the first three of them.
+  function tooWide(rule, width, what) {
+    if (document.scrollingElement.scrollWidth <= width) return [];
+    const beyond = [...document.body.querySelectorAll("*")].filter((element) => {
+      if (element.getBoundingClientRect().right <= width + 1 || !rendered(element)) return false;
+      for (let at = element.parentElement; at && at !== document.body; at = at.parentElement) {
+        if (getComputedStyle(at).overflowX !== "visible") return false;
+      }
+      return true;
+    });
+    const innermost = beyond.filter((element) => !beyond.some((other) => other !== element && element.contains(other)));
+    const places = innermost.slice(0, 3).map(place);
+    return (places.length > 0 ? places : ["document"]).map((where) => ({ rule, what, where }));
+  }
+
   function overflow(width) {
-    const findings = [];
     const wide = document.scrollingElement.scrollWidth;
-    if (wide > width) {
-      const beyond = [...document.body.querySelectorAll("*")].filter((element) => {
-        if (element.getBoundingClientRect().right <= width + 1 || !rendered(element)) return false;
-        for (let at = element.parentElement; at && at !== document.body; at = at.parentElement) {
-          if (getComputedStyle(at).overflowX !== "visible") return false;
-        }
-        return true;
-      });
-      const deepest = beyond.filter((element) => !beyond.some((other) => other !== element && element.contains(other)));
-      for (const element of deepest.slice(0, 3)) {
-        findings.push({
-          rule: "overflow",
-          what: `makes the page ${wide} px wide where ${width} px are shown; let it wrap or scroll in a region of its own`,
-          where: place(element),
-        });
-      }
-      if (deepest.length === 0) {
-        findings.push({ rule: "overflow", what: `is ${wide} px wide where ${width} px are shown`, where: "document" });
-      }
-    }
+    const what = `makes the page ${wide} px wide where ${width} px are shown; let it wrap or scroll in a region of its own`;
+    const findings = tooWide("overflow", width, what);
     for (const element of document.body.querySelectorAll("*")) {
       if (!scroller(element) || !rendered(element)) continue;
       if (element.getAttribute("tabindex") !== "0") {
@@ -398,6 +394,31 @@
       }
     }
     return findings;
+  }
+
+  // What a line has to show of a word that is longer, so that it can still be read.
+  const BROKEN_CHARACTERS_MIN = 8;
+
+  // Words that a narrow column takes apart; of each table, the one that suffers most. At a hyphen any word may be broken.
+  function words() {
+    const worst = new Map();
+    const range = document.createRange();
+    for (const node of textNodes(document.body)) {
+      if (isSvg(node.parentElement) || !painted(node)) continue;
+      for (const { 0: word, index } of node.data.matchAll(/\S+/g)) {
+        range.setStart(node, index);
+        range.setEnd(node, index + word.length);
+        const lines = new Set([...range.getClientRects()].map((box) => Math.round(box.top))).size;
+        const allowed = Math.max(Math.ceil(word.length / BROKEN_CHARACTERS_MIN), word.split("-").length);
+        const group = node.parentElement.closest("table") ?? node.parentElement;
+        if (lines > Math.max(allowed, worst.get(group)?.lines ?? 0)) worst.set(group, { word, lines });
+      }
+    }
+    return [...worst].map(([group, { word, lines }]) => ({
+      rule: "text-broken",
+      what: `has "${word}" broken into ${lines} lines; give it more room, or let it scroll`,
+      where: place(group),
+    }));
   }
 
   // Whether the page is as light or as dark as the reader asks for.
@@ -553,13 +574,8 @@
       }
     }
     const wide = document.scrollingElement.scrollWidth;
-    if (wide > width) {
-      findings.push({
-        rule: "print-clipped",
-        what: `is ${wide} px wide, and the paper ${width} px`,
-        where: "document",
-      });
-    }
+    const what = `makes the page ${wide} px wide, and the paper has ${width} px; let it wrap`;
+    findings.push(...tooWide("print-clipped", width, what));
     for (const element of [document.documentElement, document.body]) {
       const ground = colour(getComputedStyle(element).backgroundColor);
       if (luminance(over(ground, ground.alpha, WHITE)) < 0.95) {
@@ -588,5 +604,6 @@
     stop,
     stops,
     structure,
+    words,
   };
 })();

@@ -70,6 +70,11 @@ const CASES = [
     { "text-overlap": "light dark forced-colors phone-light phone-dark" },
   ],
   [
+    "words that a column takes apart",
+    style("table { width: 1px } th, td { overflow-wrap: anywhere; white-space: normal }"),
+    { "text-broken": ALL },
+  ],
+  [
     "a drawing's text over its edge",
     ['<text x="10" y="90">', '<text x="-40" y="90">'],
     { "text-cut": "light dark forced-colors phone-light phone-dark" },
@@ -269,6 +274,10 @@ const CASES = [
 // What is allowed and looks like what is not.
 const FINE = [
   ["the good page", null],
+  [
+    "a long number in a narrow column",
+    after(FIRST, `<p style="width: 12rem; overflow-wrap: anywhere">${"0123456789abcdef".repeat(4)}</p>`),
+  ],
   [
     "a badge whose background insists",
     style("@media print { #first { color: #fff; background: #1b1f24; print-color-adjust: exact } }"),
