@@ -11,6 +11,7 @@ mod bisect;
 mod diff;
 mod evidence;
 mod explain;
+pub mod fetch;
 mod listing;
 mod log;
 mod logs;

@@ -53,7 +53,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("rand_chacha", &["sim/"]),
     ("clap", &["cli/"]),
     ("anyhow", &["cli/"]),
-    ("ureq", &["cli/validate.rs"]),
+    ("ureq", &["cli/fetch.rs"]),
     ("hyper", &["serve/"]),
     ("tokio", &["serve/"]),
     ("annotate_snippets", &["scenario/"]),
