@@ -15,6 +15,7 @@
 pub mod config;
 pub mod diff;
 pub mod document;
+pub mod open_permission;
 pub mod owner_view;
 pub mod registry_check;
 pub mod validator;
