@@ -8,6 +8,7 @@ use std::{io::Write, path::PathBuf};
 use clap::{Parser, Subcommand};
 
 mod bisect;
+mod capture;
 mod diff;
 mod evidence;
 mod explain;
