@@ -1,5 +1,5 @@
 //! `drillfold evidence`: build the packs and compare them with the committed ones, or hold packs against the same ones made
-//! again.
+//! again. Capturing from a running system is in `capture`.
 
 use std::{
     collections::BTreeMap,
@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use super::{
     EXIT_DIFFERS, EXIT_HOLDS, Format,
+    capture::{CaptureArgs, capture},
     project::Project,
     run::{RunArgs, SimulatedDrill, print_faults, simulate_all},
 };
@@ -52,6 +53,8 @@ enum EvidenceCommand {
     Build(BuildArgs),
     /// Make packs again from what is in them, and say of each file: same, different, missing, extra
     Verify(VerifyArgs),
+    /// Carry out a drill on a running system: ask for its status, measure the time to safe, write the seven files
+    Capture(Box<CaptureArgs>),
 }
 
 #[derive(Clone, Debug, clap::Args)]
@@ -99,6 +102,7 @@ pub fn evidence(
     match &args.command {
         EvidenceCommand::Build(args) => build(project, args, out, err),
         EvidenceCommand::Verify(args) => verify(project, args, out),
+        EvidenceCommand::Capture(args) => capture(project, args, out, err),
     }
 }
 

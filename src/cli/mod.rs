@@ -8,9 +8,11 @@ use std::{io::Write, path::PathBuf};
 use clap::{Parser, Subcommand};
 
 mod bisect;
+mod capture;
 mod diff;
 mod evidence;
 mod explain;
+pub mod fetch;
 mod listing;
 mod log;
 mod logs;

@@ -7,10 +7,10 @@ use std::fmt;
 use std::fs::File;
 use std::io::{Read as _, Write};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use serde_json::Value;
 
+use super::fetch::{ANSWER_SIZE_BYTES_MAX, FetchError, checked_timeout, fetch, timeout_s};
 use crate::contract::validator::{BuiltInSchema, Finding, Options, Validator, built_in_manifest, verdict_lines};
 
 /// The document is valid.
@@ -19,12 +19,6 @@ pub const EXIT_VALID: u8 = 0;
 pub const EXIT_INVALID: u8 = 1;
 /// Nothing was checked: bad arguments, a missing or unreadable file, an endpoint that does not answer, no JSON.
 pub const EXIT_UNCHECKED: u8 = 2;
-
-/// Largest file or answer that is read, in bytes, inclusive. A `/status` has a few thousand.
-const INPUT_BYTES_MAX: u64 = 1024 * 1024;
-
-/// Longest time that `--timeout` accepts, in seconds, inclusive.
-const TIMEOUT_S_MAX: f64 = 3600.0;
 
 /// Options of `drillfold validate`.
 #[derive(Clone, Debug, clap::Args)]
@@ -131,19 +125,6 @@ fn source_name(args: &ValidateArgs) -> String {
     }
 }
 
-fn timeout_s(text: &str) -> Result<f64, String> {
-    let seconds: f64 = text.parse().map_err(|_| format!("`{text}` is not a number of seconds"))?;
-    checked_timeout(seconds).map(|_| seconds)
-}
-
-fn checked_timeout(seconds: f64) -> Result<Duration, String> {
-    if seconds > 0.0 && seconds <= TIMEOUT_S_MAX {
-        Ok(Duration::from_secs_f64(seconds))
-    } else {
-        Err(format!("timeout must be above 0 and at most {TIMEOUT_S_MAX} seconds, found {seconds}"))
-    }
-}
-
 fn read_json(what: &str, path: &Path) -> Result<Value, Unchecked> {
     let shown = path.display();
     let bytes = read(path).map_err(|reason| Unchecked(format!("cannot read {what} {shown}: {reason}")))?;
@@ -153,58 +134,16 @@ fn read_json(what: &str, path: &Path) -> Result<Value, Unchecked> {
 fn read(path: &Path) -> Result<Vec<u8>, String> {
     let file = File::open(path).map_err(|error| error.to_string())?;
     let mut bytes = Vec::new();
-    // One byte past the limit tells a file that ends there from one that goes on.
-    file.take(INPUT_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
-    if bytes.len() as u64 > INPUT_BYTES_MAX {
-        return Err(too_large());
+    // A file may be as large as an answer. One byte past the limit tells one that ends there from one that goes on.
+    file.take(ANSWER_SIZE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+    if bytes.len() as u64 > ANSWER_SIZE_BYTES_MAX {
+        return Err(FetchError::TooLarge.to_string());
     }
     Ok(bytes)
 }
 
 fn parse(bytes: &[u8]) -> Result<Value, String> {
     serde_json::from_slice(bytes).map_err(|error| error.to_string())
-}
-
-fn too_large() -> String {
-    format!("it is larger than {INPUT_BYTES_MAX} bytes, which no status document is")
-}
-
-/// Fetches an answer: one GET, no redirect, no proxy, the time for all of it bounded.
-#[cfg(feature = "net")]
-fn fetch(url: &str, timeout: Duration) -> Result<Vec<u8>, String> {
-    let agent = ureq::Agent::new_with_config(
-        ureq::Agent::config_builder()
-            .timeout_global(Some(timeout))
-            .max_redirects(0)
-            .http_status_as_error(false)
-            .proxy(None)
-            .build(),
-    );
-    let failed = |error: ureq::Error| match error {
-        ureq::Error::Timeout(_) => format!("no complete answer within {} seconds", timeout.as_secs_f64()),
-        ureq::Error::BodyExceedsLimit(_) => too_large(),
-        other => other.to_string(),
-    };
-    let mut answer = agent.get(url).header("accept", "application/json").call().map_err(failed)?;
-    let status = answer.status();
-    if status.is_redirection() {
-        return Err(format!("it redirects (HTTP {}); name the endpoint itself", status.as_u16()));
-    }
-    if status.as_u16() != 200 {
-        return Err(format!("HTTP status {} where 200 is needed", status.as_u16()));
-    }
-    answer
-        .body_mut()
-        .with_config()
-        .limit(INPUT_BYTES_MAX + 1)
-        .read_to_vec()
-        .map_err(failed)
-        .and_then(|bytes| if bytes.len() as u64 > INPUT_BYTES_MAX { Err(too_large()) } else { Ok(bytes) })
-}
-
-#[cfg(not(feature = "net"))]
-fn fetch(_url: &str, _timeout: Duration) -> Result<Vec<u8>, String> {
-    Err("this program was built without the feature `net`; save the answer and use --file".to_owned())
 }
 
 #[cfg(test)]

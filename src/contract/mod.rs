@@ -1,7 +1,8 @@
 //! The contract made checkable: the `/status` validator, the owner view, and the registry check.
 //!
 //! **Owns** the two JSON Schemas and the manifest as they are built into the program, the rules that a schema cannot
-//! express, and the derivation of `owner_view` from the other keys.
+//! express, the derivation of `owner_view` from the other keys, and what may differ between a golden document and that of
+//! a running system.
 //!
 //! **Invariants.** Everything here is a pure function of JSON values: no file, no clock, no network. Whatever a
 //! document, a schema or a manifest contains, the answer is a list of findings or a typed error, never a panic. Findings
@@ -15,8 +16,10 @@
 pub mod config;
 pub mod diff;
 pub mod document;
+pub mod open_permission;
 pub mod owner_view;
 pub mod registry_check;
+pub mod tolerance;
 pub mod validator;
 
 /// The reason-code manifest that this program was built from.
@@ -30,3 +33,6 @@ pub const SCHEMA_MIN: &str = include_str!("../../specs/status/status_csp_min.sch
 
 /// The exact schema: no further keys at any level, for golden documents.
 pub const SCHEMA_EXACT: &str = include_str!("../../specs/status/status_csp_exact.schema.json");
+
+/// What may differ from a golden document in that of a running system, key by key.
+pub const TOLERANCE: &str = include_str!("../../specs/status/tolerance.toml");

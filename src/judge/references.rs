@@ -8,16 +8,16 @@ use thiserror::Error;
 
 use crate::scenario::model::Scenario;
 
-/// Base names of the golden documents, by drill number. Source: drill checklist, golden fixtures; decision 41.
-const FIXTURES: [(u8, &str); 8] = [
-    (1, "partial_fill_containment"),
-    (2, "market_data_stale"),
-    (3, "wal_backpressure"),
-    (4, "restart_reconcile"),
-    (5, "ws_book_gap"),
-    (6, "ws_trades_gap"),
-    (7, "session_termination"),
-    (8, "unknown_token_force_kill"),
+/// Drills by number: name, base name of the golden documents. Source: drill checklist, golden fixtures; decision 41.
+const DRILLS: [(u8, &str, &str); 8] = [
+    (1, "drill_1_partial_fill", "partial_fill_containment"),
+    (2, "drill_2_market_data_stale", "market_data_stale"),
+    (3, "drill_3_wal_backpressure", "wal_backpressure"),
+    (4, "drill_4_crash_restart", "restart_reconcile"),
+    (5, "drill_5_ws_book_gap", "ws_book_gap"),
+    (6, "drill_6_ws_trades_gap", "ws_trades_gap"),
+    (7, "drill_7_session_termination", "session_termination"),
+    (8, "drill_8_unknown_token", "unknown_token_force_kill"),
 ];
 
 /// The snapshot whose golden has the fixture's bare name: what the checklist prints.
@@ -32,11 +32,18 @@ pub fn golden_file(scenario: &Scenario, snapshot: &str) -> Option<String> {
         return None;
     }
     let base = match (scenario.drill, scenario.matrix) {
-        (Some(drill), _) => FIXTURES.iter().find(|(number, _)| *number == drill)?.1.to_owned(),
+        (Some(drill), _) => DRILLS.iter().find(|(number, ..)| *number == drill)?.2.to_owned(),
         (None, Some(matrix)) => format!("{}/{}", matrix.folder(), scenario.name),
         (None, None) => return None,
     };
     Some(if snapshot == TRIPPED { format!("{base}.json") } else { format!("{base}.{snapshot}.json") })
+}
+
+/// A drill of the checklist by its number: its name, and the file below `fixtures/status/` of its `tripped` golden.
+#[must_use]
+pub fn drill(number: u8) -> Option<(&'static str, String)> {
+    let (_, name, fixture) = DRILLS.iter().find(|(known, ..)| *known == number)?;
+    Some((name, format!("{fixture}.json")))
 }
 
 /// Why a reference can't be used.

@@ -17,6 +17,7 @@ use crate::{
     contract::{
         config::{ConfigErrors, RuntimeConfig},
         document::document,
+        open_permission::refuses_open,
     },
     replay::{RecordError, Recorded, Recorder},
     scenario::model::{ExpectationKind, Scenario, SnapshotWhen},
@@ -204,7 +205,7 @@ pub fn run_shown(
         for (place, column) in &mut timeline.columns {
             column.push(observer.cell(*place));
         }
-        if trigger.is_some() && safe.is_none() && would_refuse(&observer) {
+        if trigger.is_some() && safe.is_none() && observer.status().is_some_and(refuses_open) {
             safe = Some((input.at, row));
         }
         if safe.is_some() && refused_at.is_none() && observer.counts().open_refused > refused_before {
@@ -274,15 +275,6 @@ pub(super) fn log_mark(mark: &sim::Mark) -> Mark {
         step_index: u32::try_from(mark.step).unwrap_or(u32::MAX),
         name: clipped(&mark.says, MARK_NAME_SIZE_BYTES_MAX),
     }
-}
-
-/// True where an OPEN proposed now would be refused: by mode or latch, or because it could not be recorded.
-fn would_refuse(observer: &Observer) -> bool {
-    observer.status().is_some_and(|status| {
-        status.open_permission_blocked_latch
-            || status.trading_mode != drillfold_kernel::registry::TradingMode::Active
-            || i64::from(status.wal_queue_depth) >= status.wal_queue_capacity
-    })
 }
 
 /// Takes the status as it is; `None` before the first event.

@@ -1,5 +1,6 @@
 //! Files of the machine's file system.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write as _};
 use std::path::{Path, PathBuf};
@@ -161,6 +162,44 @@ impl Storage for DiskStorage {
 }
 
 impl DiskStorage {
+    /// Puts a new folder with files under the name `folder` in one step; nothing may have the name yet. The folders above
+    /// it are created. Files are named by their names in it.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError::AlreadyExists`] or [`StorageError::Io`]; then nothing of it lies at `folder`.
+    pub fn create_folder_filled(&self, folder: &Path, files: &BTreeMap<String, Vec<u8>>) -> Result<(), StorageError> {
+        let failed = |source| StorageError::from_io(Operation::CreateFolder, folder, source);
+        if kind_at(folder).map_err(failed)?.is_some() {
+            return Err(failed(io::ErrorKind::AlreadyExists.into()));
+        }
+        self.create_folders(folder_of(folder))?;
+        let temporary = temporary_path(folder).map_err(failed)?;
+        let renamed = self.fill_then_rename(&temporary, folder, files);
+        if renamed.is_err() {
+            // The first error is the one to report; a temporary folder that can't be removed either harms nobody.
+            let _ = fs::remove_dir_all(&temporary);
+        }
+        renamed.map_err(failed)?;
+        self.sync_folder_of(folder).map_err(failed)
+    }
+
+    /// Fills a folder under a temporary name and then gives it its own. Between the look at that name and this another
+    /// process can take it; a rename fails on anything there but an empty folder, in which nothing is lost.
+    fn fill_then_rename(&self, temporary: &Path, folder: &Path, files: &BTreeMap<String, Vec<u8>>) -> io::Result<()> {
+        fs::create_dir(temporary)?;
+        for (name, bytes) in files {
+            let mut file = OpenOptions::new().write(true).create_new(true).open(temporary.join(name))?;
+            file.write_all(bytes)?;
+            self.sync_file(&file)?;
+        }
+        match self.durability {
+            Durability::Synced => sync_folder(temporary)?,
+            Durability::Unsynced => {}
+        }
+        fs::rename(temporary, folder)
+    }
+
     /// Fills a file under a temporary name and then gives it its own: a hard link, because that never replaces a file.
     fn fill_then_link(
         &self,

@@ -8,6 +8,7 @@
 //! * [`Storage::create_filled`] leaves either no file under the name or a whole one, also after a loss of power.
 //! * A file open for writing is locked: a second writer gets [`StorageError::Locked`].
 //! * [`Storage::replace`] leaves either the old bytes or the new ones under the name, never a mixture and never a part.
+//! * [`DiskStorage::create_folder_filled`] leaves a whole folder under the name, or nothing of it.
 //! * A mapping is made of a file that nobody writes any more; `map` is the only module with unsafe code.
 //! * [`Storage::list`] is sorted by name, in byte order, on every machine.
 //!

@@ -192,3 +192,25 @@ fn a_failed_sync_stays_failed() {
     assert!(file.sync().is_err());
     assert!(file.sync().is_err());
 }
+
+#[test]
+fn a_folder_appears_whole_or_not_at_all() {
+    for durability in [Durability::Synced, Durability::Unsynced] {
+        let root = tempfile::tempdir().unwrap();
+        let disk = DiskStorage::new(durability);
+        let files = |names: &[&str]| names.iter().map(|name| ((*name).to_owned(), name.as_bytes().to_vec())).collect();
+        let folder = root.path().join("above/pack");
+        disk.create_folder_filled(&folder, &files(&["a", "b"])).unwrap();
+        assert_eq!(names(&disk, &folder), ["a", "b"]);
+        assert_eq!(disk.read(&folder.join("b")).unwrap(), b"b");
+        let refused = disk.create_folder_filled(&folder, &files(&["c"])).unwrap_err();
+        assert!(matches!(refused, StorageError::AlreadyExists { .. }), "{refused}");
+        assert_eq!(names(&disk, &folder), ["a", "b"]);
+
+        // The second file's folder is missing, so the first is taken back.
+        disk.create_folder_filled(&root.path().join("above/half"), &files(&["a", "missing/b"])).unwrap_err();
+        assert_eq!(names(&disk, &root.path().join("above")), ["pack"]);
+        disk.create_folder_filled(&folder.join("a/below"), &files(&["c"])).unwrap_err();
+        assert_eq!(names(&disk, &folder), ["a", "b"]);
+    }
+}

@@ -2,6 +2,7 @@
 
 mod acceptance;
 mod bad_scenarios;
+mod capture;
 mod ci_formats;
 mod containment_prices;
 mod coverage;
