@@ -335,7 +335,9 @@ fn verify(project: &Project, args: &VerifyArgs, out: &mut dyn Write) -> anyhow::
 fn verify_pack(project: &Project, folder: &Path, jobs: Option<u16>) -> anyhow::Result<Verified> {
     let mut found = Pack::new();
     read_below(project, folder, "", PACK_DEPTH_MAX, &mut found)?;
-    let name = folder.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+    // `.` is a folder without a name.
+    let place = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
+    let name = place.file_name().unwrap_or(place.as_os_str()).to_string_lossy().into_owned();
     let own = Project::new(folder.join(PROOF));
     let mut checks = Vec::new();
     let mut check = |what, result: Result<String, String>| {
@@ -424,7 +426,7 @@ fn verify_beside(
     let mut verdicts: BTreeMap<String, FileVerdict> =
         beside.iter().map(|name| (name.clone(), FileVerdict::Extra)).collect();
     let is_there = |name: &&str| beside.iter().any(|there| there == name);
-    if SHEET_FILES.iter().any(|name| is_there(&name)) || verified.len() == DRILLS {
+    if SHEET_FILES.iter().any(is_there) || verified.len() == DRILLS {
         let runs: Vec<DrillRun> =
             verified.iter().flat_map(|pack| &pack.again).flat_map(|(runs, _)| runs.clone()).collect();
         let packs: BTreeMap<String, Pack> =

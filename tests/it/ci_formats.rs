@@ -1,11 +1,11 @@
 //! What a CI service is told of a set of runs, read back by readers that are not ours.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, process::Command};
 
 use junit_parser::{TestCase, TestSuites};
 use pulldown_cmark::{Event, Options, Parser, Tag};
 
-use crate::project::{Done, ProjectCopy, all_scenarios, done, matrix_scenarios};
+use crate::project::{Done, ProjectCopy, all_scenarios, done, matrix_scenarios, root};
 
 /// What a run told.
 struct Told {
@@ -127,4 +127,43 @@ fn runs_that_can_not_be_made_are_an_error() {
     let lines: Vec<&str> = err.lines().filter(|line| line.starts_with("::error title=drillfold::")).collect();
     assert_eq!(lines.len(), 1, "{err}");
     assert!(lines[0].contains("drill_1_partial_fill.toml") && lines[0].contains("%0A"), "{err}");
+}
+
+/// Returns the commands of the program in a workflow or a document, as a shell takes them.
+fn commands(text: &str) -> Vec<String> {
+    let lines = text.lines().filter_map(|line| line.split_once("target/release/drillfold"));
+    lines
+        .map(|(before, rest)| {
+            assert!(["- run: ", "- "].contains(&before.trim_start()), "{before}");
+            format!("drillfold{rest}")
+        })
+        .collect()
+}
+
+#[test]
+fn the_workflows_run_as_they_are_and_fail_on_drift() {
+    let program = Path::new(env!("CARGO_BIN_EXE_drillfold")).parent().expect("the program lies in a folder");
+    let path = format!("{}:{}", program.display(), std::env::var("PATH").expect("there is a search path"));
+    for (file, expected) in [(".github/workflows/drills.yml", 3), ("specs/ci.md", 2)] {
+        let text = fs::read_to_string(root().join(file)).expect("the file is there");
+        let commands = commands(&text);
+        assert_eq!(commands.len(), expected, "{file}");
+        let copy = ProjectCopy::new();
+        let run = |command: &str| {
+            let mut shell = Command::new("sh");
+            shell.args(["-c", command]).current_dir(copy.path());
+            done({
+                shell.env("PATH", &path).env("CI", "true").env("GITHUB_STEP_SUMMARY", "summary.md");
+                shell
+            })
+        };
+        for command in &commands {
+            let Done { code, out, err } = run(command);
+            assert_eq!(code, 0, "{command}\n{out}{err}");
+        }
+        fs::remove_dir_all(copy.path().join("drills")).expect("they wrote what is uploaded");
+        edit(&copy.path().join("evidence/phase2/drill_1_partial_fill/notes.md"), "pass", "fine");
+        let codes: Vec<i32> = commands.iter().map(|command| run(command).code).collect();
+        assert_eq!(codes.get(..2), Some(&[1, 1][..]), "{commands:?}");
+    }
 }

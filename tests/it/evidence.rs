@@ -63,6 +63,10 @@ fn packs_built_anywhere_hold_by_themselves() {
     }
     let Done { code, out, err } = verify(&root().join("evidence/phase2"), &[]);
     assert_eq!(code, 0, "{out}{err}");
+    let mut inside = program(["evidence", "verify", "."]);
+    inside.current_dir(packs.join("drill_1_partial_fill"));
+    let Done { code, out, .. } = done(inside);
+    assert!(code == 0 && out.starts_with("drill_1_partial_fill: holds"), "{out}");
 }
 
 #[test]

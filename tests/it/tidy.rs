@@ -24,7 +24,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("replay", &["wal"]),
     ("judge", &["sim", "replay", "scenario", "wal", "contract", "text"]),
     ("inspect", &["judge", "replay", "wal", "contract", "text"]),
-    ("evidence", &["judge", "inspect", "replay", "contract", "wal", "storage"]),
+    ("evidence", &["judge", "inspect", "replay", "contract", "wal", "storage", "text"]),
     ("serve", &[]),
     (
         "cli",
