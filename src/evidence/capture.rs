@@ -554,7 +554,7 @@ fn held_against(record: &Record, expectation: &Expectation, captured: &Captured,
 /// Returns whole milliseconds, rounded up: what is published as an upper bound must be one.
 #[must_use]
 pub fn ms_up(time: Duration) -> u128 {
-    time.as_micros().div_ceil(1000)
+    time.as_nanos().div_ceil(1_000_000)
 }
 
 #[cfg(test)]
