@@ -13,6 +13,7 @@ mod diff;
 mod evidence;
 mod explain;
 pub mod fetch;
+mod import;
 mod listing;
 mod log;
 mod logs;
@@ -73,6 +74,8 @@ enum Command {
     Log(log::LogArgs),
     /// Build evidence packs
     Evidence(evidence::EvidenceArgs),
+    /// Turn a recorded feed into a log and a scenario that plays it
+    Import(import::ImportArgs),
     /// Run a scenario at a pace and serve its status over HTTP
     #[cfg(feature = "net")]
     Serve(serve::ServeArgs),
@@ -123,6 +126,7 @@ pub fn main(arguments: impl IntoIterator<Item = std::ffi::OsString>, out: &mut d
         Command::Bisect(args) => (bisect::run(&project, &args, out, err), EXIT_UNCHECKED),
         Command::Diff(args) => (diff::run(&project, &args, out), EXIT_UNCHECKED),
         Command::Log(args) => (log::log(&project, &args, out, err), EXIT_UNCHECKED),
+        Command::Import(args) => (import::import(&project, &args, out), EXIT_UNCHECKED),
         Command::Evidence(args) => (evidence::evidence(&project, &args, out, err), EXIT_UNCHECKED),
         #[cfg(feature = "net")]
         Command::Serve(args) => (serve::serve(&project, &args, out), EXIT_UNCHECKED),

@@ -73,26 +73,38 @@ pub enum NumberProblem {
     NotAnId,
 }
 
+/// What is wrong with a line of a recording.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum LineProblem {
+    /// It is of none of the known forms.
+    #[error("is of no known form, expected `TIME: JSON` or `URL <- TIME: JSON`")]
+    Form,
+    /// Its time is no number of seconds.
+    #[error("has the time `{text}`, expected seconds since the epoch")]
+    Time {
+        /// The time as it stands.
+        text: String,
+    },
+    /// It begins as JSON Lines and is no such object.
+    #[error("is no JSON object with `time` and `frame`: {reason}")]
+    Json {
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
 /// Why a recording can't be read; it names the line.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum RecordingError {
-    /// A line is of none of the known forms.
-    #[error("line {line} of {file} is of no known form, expected `TIME: JSON` or `URL <- TIME: JSON`")]
-    Form {
+    /// A line can't be read.
+    #[error("line {line} of {file} {problem}")]
+    Line {
         /// The file.
         file: String,
         /// The line, from 1.
         line: usize,
-    },
-    /// A line's time is no number of seconds.
-    #[error("line {line} of {file} has the time `{text}`, expected seconds since the epoch")]
-    Time {
-        /// The file.
-        file: String,
-        /// The line, from 1.
-        line: usize,
-        /// The time as it stands.
-        text: String,
+        /// What is wrong with it.
+        problem: LineProblem,
     },
     /// No received frame concerns any of the instruments.
     #[error("{file} has no market data of {wanted}; it has {found}")]

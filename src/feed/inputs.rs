@@ -14,7 +14,7 @@ use crate::{
         error::{RecordingError, Unusable},
         recording::{Record, RecordKind, records},
     },
-    sim::RecordedInput,
+    sim::{RecordedInput, RecordedMessage},
 };
 
 /// Names of instruments with their places in the boot event's table.
@@ -40,22 +40,32 @@ impl Instruments {
         self.0.get(name).copied()
     }
 
-    /// Returns the market data of a frame, in its order; nothing for heartbeats, answers and instruments without a place.
+    /// Returns what a frame says to a run, in its order: its market data, or that a request was refused.
     #[must_use]
-    pub fn market_data(&self, frame: &str) -> Vec<MarketData> {
+    pub fn messages(&self, frame: &str) -> Vec<RecordedMessage> {
         match deribit::parse(frame) {
-            Ok(messages) => messages.into_iter().filter_map(|message| self.data(message)).collect(),
-            Err(unusable) => self.unusable(&unusable).into_iter().collect(),
+            Ok(messages) => {
+                let said = messages.into_iter().filter_map(|message| match message {
+                    Message::Refused { code } => Some(RecordedMessage::Refused { code }),
+                    message => self.data(message).map(RecordedMessage::Data),
+                });
+                said.collect()
+            }
+            Err(unusable) => self.unusable(&unusable).map(RecordedMessage::Data).into_iter().collect(),
         }
     }
 
-    /// Returns the events that the arrival of a frame on a socket is: market data, a rejected frame, or one that only shows
-    /// that the connection lives. Market data of instruments without a place show no more than that.
+    /// Returns the events that the arrival of a frame on a socket is: market data, a refusal, a rejected frame, or one that
+    /// only shows that the connection lives. Market data of instruments without a place show no more than that.
     #[must_use]
     pub fn events(&self, frame: &str, socket: Socket) -> Vec<Event> {
         let events: Vec<Event> = match deribit::parse(frame) {
             Ok(messages) => {
-                messages.into_iter().filter_map(|message| self.data(message)).map(MarketData::into_event).collect()
+                let events = messages.into_iter().filter_map(|message| match message {
+                    Message::Refused { code } => Some(Event::VenueErrored { code }),
+                    message => self.data(message).map(MarketData::into_event),
+                });
+                events.collect()
             }
             Err(unusable) => {
                 let instrument = unusable.instrument.as_deref().and_then(|name| self.place(name));
@@ -97,7 +107,7 @@ impl Instruments {
 pub fn instrument_names(records: &[Record<'_>]) -> Vec<String> {
     let mut names = BTreeSet::new();
     for record in records {
-        if let RecordKind::Received { frame } = record.kind {
+        if let RecordKind::Received { frame } = &record.kind {
             match deribit::parse(frame) {
                 Ok(messages) => names.extend(messages.iter().filter_map(Message::instrument).map(str::to_owned)),
                 Err(unusable) => names.extend(unusable.instrument),
@@ -110,7 +120,7 @@ pub fn instrument_names(records: &[Record<'_>]) -> Vec<String> {
 /// Reads a recording into the inputs of a run; `names` are the instruments of the scenario's table in its order.
 ///
 /// Times are in ms from the recording's first line that has one, rounded down. Frames of other instruments are left out,
-/// and so are heartbeats and answers: keep-alives are the world's matter.
+/// and so are heartbeats and answers: keep-alives are the world's matter. That the venue refused a request is not left out.
 ///
 /// # Errors
 /// A line that can't be read, or a recording without market data of any of the instruments. A frame that can't be used is
@@ -121,12 +131,15 @@ pub fn recorded_inputs(file: &str, text: &str, names: &[&str]) -> Result<Vec<Rec
     let start_us = records.first().map_or(0, |record| record.at_us);
     let mut inputs: Vec<RecordedInput> = Vec::new();
     for record in &records {
-        if let RecordKind::Received { frame } = record.kind {
+        if let RecordKind::Received { frame } = &record.kind {
             let at_ms = record.at_us.saturating_sub(start_us) / 1_000;
-            inputs.extend(instruments.market_data(frame).into_iter().map(|data| RecordedInput { at_ms, data }));
+            inputs.extend(instruments.messages(frame).into_iter().map(|message| RecordedInput { at_ms, message }));
         }
     }
-    let useful = |input: &RecordedInput| !matches!(input.data, MarketData::Unusable { channel: Channel::Other, .. });
+    let useful = |input: &RecordedInput| match &input.message {
+        RecordedMessage::Data(data) => !matches!(data, MarketData::Unusable { channel: Channel::Other, .. }),
+        RecordedMessage::Refused { .. } => false,
+    };
     if inputs.iter().any(useful) {
         return Ok(inputs);
     }
@@ -155,7 +168,8 @@ mod tests {
         let (mut snapshots, mut changes, mut tickers, mut gaps) = (0, 0, 0, 0);
         let mut last: BTreeMap<InstrumentId, u64> = BTreeMap::new();
         for input in &inputs {
-            match &input.data {
+            let RecordedMessage::Data(data) = &input.message else { panic!("{input:?}") };
+            match data {
                 MarketData::Snapshot(book) => {
                     snapshots += 1;
                     last.insert(book.instrument, book.change_id);
@@ -177,8 +191,8 @@ mod tests {
     #[test]
     fn other_instruments_are_left_out() {
         let one = recorded_inputs("capture", CAPTURE, &["BTC-PERPETUAL", "BTC-31DEC21-300000-P"]).unwrap();
-        assert!(one.iter().all(|input| input.data.instrument() == Some(InstrumentId(1))));
-        assert!(one.iter().any(|input| matches!(input.data, MarketData::Snapshot(_))));
+        assert!(one.iter().all(|input| input.instrument() == Some(InstrumentId(1))));
+        assert!(one.iter().any(|input| matches!(input.message, RecordedMessage::Data(MarketData::Snapshot(_)))));
         let none = recorded_inputs("capture", CAPTURE, &["BTC-PERPETUAL"]).unwrap_err().to_string();
         assert!(
             none.starts_with("capture has no market data of BTC-PERPETUAL; it has BTC-25MAR22-400000-C, "),
@@ -203,6 +217,9 @@ mod tests {
         };
         let events = |frame: &str| instruments.events(frame, Socket::Public);
         assert_eq!(events(r#"{"id":1,"result":"ok"}"#), heard);
+        let refused = r#"{"id":1,"error":{"code":10028,"message":"too_many_requests"}}"#;
+        assert_eq!(events(refused), [Event::VenueErrored { code: 10028 }]);
+        assert_eq!(instruments.messages(refused), [RecordedMessage::Refused { code: 10028 }]);
         assert_eq!(events(&book("C", "2")), heard);
         assert_eq!(events(&book("B", "x")), rejected(None, Channel::Other));
         assert_eq!(events(&book("B", "-2")), rejected(Some(1), Channel::Book));
@@ -211,6 +228,6 @@ mod tests {
             BookChange { instrument: InstrumentId(1), prev_change_id: 1, change_id: 2, bids: vec![], asks: vec![] };
         assert_eq!(events(&book("B", "2")), [Event::BookChanged(change)]);
         assert_eq!(instruments.place("A"), Some(InstrumentId(0)));
-        assert_eq!(instruments.market_data(&book("C", "-2")), []);
+        assert_eq!(instruments.messages(&book("C", "-2")), []);
     }
 }

@@ -7,12 +7,18 @@
 //! | `URL <- TIME: JSON` | sent by the client |
 //! | `URL -> TIME: JSON` | answered over REST; skipped |
 //! | `TIME: JSON` | received |
+//! | `{"time": TIME, "frame": JSON}` | received; TIME may be a text, the frame a text that has JSON in it |
 //!
 //! TIME is in seconds since the epoch; digits below a microsecond are dropped. Times never run backwards: one that is
 //! earlier than the one before it counts as that one, so the order of the lines is the order of the records.
 
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
 use crate::{
-    feed::error::RecordingError,
+    feed::error::{LineProblem, RecordingError},
     text::decimal::{self, Rounding},
 };
 
@@ -20,7 +26,7 @@ use crate::{
 const MICRO_DIGITS: u32 = 6;
 
 /// One line that says something.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record<'a> {
     /// Line of the file, from 1.
     pub line: usize,
@@ -31,7 +37,7 @@ pub struct Record<'a> {
 }
 
 /// What a line says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RecordKind<'a> {
     /// A connection was made.
     Connected {
@@ -46,7 +52,7 @@ pub enum RecordKind<'a> {
     /// A frame was received.
     Received {
         /// The frame.
-        frame: &'a str,
+        frame: Cow<'a, str>,
     },
 }
 
@@ -55,41 +61,80 @@ pub enum RecordKind<'a> {
 /// # Errors
 /// The first line of no known form, or with an unreadable time.
 pub fn records<'a>(file: &str, text: &'a str) -> Result<Vec<Record<'a>>, RecordingError> {
-    let mut records: Vec<Record<'a>> = Vec::new();
-    for (place, line) in text.lines().enumerate() {
-        let number = place.saturating_add(1);
-        let line = line.trim();
-        if line.is_empty() || line.starts_with("configuration:") {
-            continue;
-        }
-        let form = || RecordingError::Form { file: file.to_owned(), line: number };
-        let (time, kind) = if let Some((url, time)) = line.split_once(" <-> ") {
-            (time, RecordKind::Connected { url })
-        } else if is_url(line) {
-            let (_, rest) = line.split_once(" <- ").or_else(|| line.split_once(" -> ")).ok_or_else(form)?;
-            let (time, frame) = rest.split_once(": ").ok_or_else(form)?;
-            // An answer over REST comes from another connection than the feed.
-            let sent = line.split_once(' ').is_some_and(|(_, rest)| rest.starts_with("<- "));
-            if !sent {
-                continue;
-            }
-            (time, RecordKind::Sent { frame })
-        } else {
-            let (time, frame) = line.split_once(": ").ok_or_else(form)?;
-            (time, RecordKind::Received { frame })
-        };
-        let at_us = decimal::parse_rounded(time.trim(), MICRO_DIGITS, Rounding::Down)
-            .ok()
-            .filter(|at_us| *at_us >= 0)
-            .ok_or_else(|| RecordingError::Time {
-                file: file.to_owned(),
-                line: number,
-                text: time.chars().take(40).collect(),
-            })?;
-        let before = records.last().map_or(0, |record| record.at_us);
-        records.push(Record { line: number, at_us: at_us.max(before), kind });
+    lines(text)
+        .filter_map(|(line, read)| match read {
+            Ok(record) => record.map(Ok),
+            Err(problem) => Some(Err(RecordingError::Line { file: file.to_owned(), line, problem })),
+        })
+        .collect()
+}
+
+/// Reads a recording line by line: the line's number from 1, and what it says, nothing where it is one of those that are
+/// skipped. A line that can't be read costs only itself.
+pub fn lines(text: &str) -> impl Iterator<Item = (usize, Result<Option<Record<'_>>, LineProblem>)> {
+    let mut before_us = 0;
+    (1..).zip(text.lines()).map(move |(number, line)| {
+        let read = record(line.trim()).map(|found| {
+            found.map(|(at_us, kind)| {
+                before_us = at_us.max(before_us);
+                Record { line: number, at_us: before_us, kind }
+            })
+        });
+        (number, read)
+    })
+}
+
+/// Reads one line: its time in microseconds, and what it says.
+fn record(line: &str) -> Result<Option<(i64, RecordKind<'_>)>, LineProblem> {
+    if line.is_empty() || line.starts_with("configuration:") {
+        return Ok(None);
     }
-    Ok(records)
+    if line.starts_with('{') {
+        return json_line(line).map(Some);
+    }
+    let (time, kind) = if let Some((url, time)) = line.split_once(" <-> ") {
+        (time, RecordKind::Connected { url })
+    } else if is_url(line) {
+        let (_, rest) = line.split_once(" <- ").or_else(|| line.split_once(" -> ")).ok_or(LineProblem::Form)?;
+        let (time, frame) = rest.split_once(": ").ok_or(LineProblem::Form)?;
+        // An answer over REST comes from another connection than the feed.
+        let sent = line.split_once(' ').is_some_and(|(_, rest)| rest.starts_with("<- "));
+        if !sent {
+            return Ok(None);
+        }
+        (time, RecordKind::Sent { frame })
+    } else {
+        let (time, frame) = line.split_once(": ").ok_or(LineProblem::Form)?;
+        (time, RecordKind::Received { frame: Cow::Borrowed(frame) })
+    };
+    Ok(Some((microseconds(time)?, kind)))
+}
+
+#[derive(Deserialize)]
+struct JsonLine<'a> {
+    #[serde(borrow)]
+    time: &'a RawValue,
+    #[serde(borrow)]
+    frame: &'a RawValue,
+}
+
+fn json_line(line: &str) -> Result<(i64, RecordKind<'_>), LineProblem> {
+    let JsonLine { time, frame } =
+        serde_json::from_str(line).map_err(|error| LineProblem::Json { reason: error.to_string() })?;
+    let at_us = microseconds(time.get().trim_matches('"'))?;
+    let frame = if frame.get().starts_with('"') {
+        Cow::Owned(serde_json::from_str(frame.get()).map_err(|error| LineProblem::Json { reason: error.to_string() })?)
+    } else {
+        Cow::Borrowed(frame.get())
+    };
+    Ok((at_us, RecordKind::Received { frame }))
+}
+
+fn microseconds(time: &str) -> Result<i64, LineProblem> {
+    decimal::parse_rounded(time.trim(), MICRO_DIGITS, Rounding::Down)
+        .ok()
+        .filter(|at_us| *at_us >= 0)
+        .ok_or_else(|| LineProblem::Time { text: time.chars().take(40).collect() })
 }
 
 /// Tells whether a line begins with an address and not with a time.
@@ -112,10 +157,32 @@ mod tests {
             [
                 Record { line: 2, at_us: 10_500_000, kind: RecordKind::Connected { url: "wss://x/ws" } },
                 Record { line: 4, at_us: 11_000_001, kind: RecordKind::Sent { frame: "{\"id\":0}" } },
-                Record { line: 5, at_us: 12_000_000, kind: RecordKind::Received { frame: "{\"a\": \"b: c\"}" } },
-                Record { line: 7, at_us: 12_000_000, kind: RecordKind::Received { frame: "{}" } },
+                Record { line: 5, at_us: 12_000_000, kind: RecordKind::Received { frame: "{\"a\": \"b: c\"}".into() } },
+                Record { line: 7, at_us: 12_000_000, kind: RecordKind::Received { frame: "{}".into() } },
             ]
         );
+    }
+
+    #[test]
+    fn json_lines_are_records_too() {
+        let text =
+            "{\"time\": 10.5, \"frame\": {\"a\": [1.50]}}\n{\"frame\":\"{\\\"b\\\":2}\",\"time\":\"11\",\"more\":0}\n";
+        let frames: Vec<(i64, String)> = records("f", text)
+            .unwrap()
+            .into_iter()
+            .map(|record| match record.kind {
+                RecordKind::Received { frame } => (record.at_us, frame.into_owned()),
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(frames, [(10_500_000, "{\"a\": [1.50]}".to_owned()), (11_000_000, "{\"b\":2}".to_owned())]);
+    }
+
+    #[test]
+    fn a_line_that_can_not_be_read_costs_only_itself() {
+        let text = "10: {}\n?\n{\"time\": 1}\nsoon: {}\n11: {}\n";
+        let read: Vec<(usize, bool)> = lines(text).map(|(line, read)| (line, read.is_ok())).collect();
+        assert_eq!(read, [(1, true), (2, false), (3, false), (4, false), (5, true)]);
     }
 
     #[test]

@@ -37,7 +37,7 @@ mod wire;
 
 pub use error::SimError;
 pub use legs::{Fault, Leg, Legs};
-pub use simulation::{Deployment, Ending, Input, Mark, RecordedInput, Simulation};
+pub use simulation::{Deployment, Ending, Input, Mark, RecordedInput, RecordedMessage, Simulation};
 
 #[cfg(test)]
 mod tests;

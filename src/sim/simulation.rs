@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use drillfold_kernel::{
     config::Config,
     effect::Effect,
-    event::{Event, IntentClass},
+    event::{CloseCause, Event, IntentClass},
     units::{InstrumentId, IntentHash, TimeMs},
 };
 
@@ -22,7 +22,7 @@ use super::{
     wire::{Request, Way},
 };
 use crate::{
-    exchange::{Draw as _, Listing, MarketData, MarketShape, PrivateSessions, Publisher, Venue},
+    exchange::{Draw as _, Listing, MarketData, MarketShape, PrivateSessions, Publisher, Venue, codes},
     scenario::model::{self, Action, HostInput, Scenario, Step, Withheld},
 };
 
@@ -45,8 +45,31 @@ pub struct Deployment {
 pub struct RecordedInput {
     /// When it was received, in ms from the recording's start; never below that of the one before.
     pub at_ms: i64,
-    /// The message; instruments are indices into the scenario's table.
-    pub data: MarketData,
+    /// What was received; instruments are indices into the scenario's table.
+    pub message: RecordedMessage,
+}
+
+/// What a recorded frame says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RecordedMessage {
+    /// Market data.
+    Data(MarketData),
+    /// The venue refused a request with this error code; with 10028 it ends the session.
+    Refused {
+        /// The venue's error code.
+        code: i32,
+    },
+}
+
+impl RecordedInput {
+    /// Returns the instrument that it concerns, where it concerns one.
+    #[must_use]
+    pub const fn instrument(&self) -> Option<InstrumentId> {
+        match &self.message {
+            RecordedMessage::Data(data) => data.instrument(),
+            RecordedMessage::Refused { .. } => None,
+        }
+    }
 }
 
 /// One event for the kernel, with the marks that stand before it.
@@ -532,10 +555,18 @@ impl Simulation {
             self.queue.push(self.start.after(recorded.at_ms), Due::Recorded(next));
         }
         let Some(recorded) = self.recording.get(place) else { return };
-        let data = recorded.data.clone();
-        let reports = self.venue.take_recorded(self.now(), &data);
-        self.publish(data);
-        self.report(reports);
+        match recorded.message.clone() {
+            RecordedMessage::Data(data) => {
+                let reports = self.venue.take_recorded(self.now(), &data);
+                self.publish(data);
+                self.report(reports);
+            }
+            RecordedMessage::Refused { code: codes::TOO_MANY_REQUESTS } => {
+                let error = Event::VenueErrored { code: codes::TOO_MANY_REQUESTS };
+                self.end_session(Some(error), CloseCause::SessionEnded);
+            }
+            RecordedMessage::Refused { code } => self.hear([Event::VenueErrored { code }]),
+        }
     }
 
     fn propose(&mut self, proposing: Proposing, changes: u64) {
@@ -638,10 +669,8 @@ fn check_instruments(scenario: &Scenario, recording: &[RecordedInput]) -> Result
         };
         named.into_iter().map(|place| ("a step", place))
     });
-    let recorded = recording
-        .iter()
-        .filter_map(|input| input.data.instrument())
-        .map(|instrument| ("the recording", instrument.index()));
+    let recorded =
+        recording.iter().filter_map(RecordedInput::instrument).map(|instrument| ("the recording", instrument.index()));
     match traded.chain(steps).chain(recorded).find(|(_, place)| *place >= listed) {
         Some((what, found)) => Err(SimError::UnknownInstrument { what, found, listed }),
         None => underlyings(scenario),
@@ -650,7 +679,7 @@ fn check_instruments(scenario: &Scenario, recording: &[RecordedInput]) -> Result
 
 /// A recording brings the whole market of its instruments; a synthetic one beside it would break the chains of both.
 fn check_recorded(world: &model::World, recording: &[RecordedInput]) -> Result<(), SimError> {
-    let recorded = recording.iter().filter_map(|input| input.data.instrument());
+    let recorded = recording.iter().filter_map(RecordedInput::instrument);
     let mut setups = recorded.filter_map(|instrument| world.instruments.get(instrument.index()));
     match setups.find(|setup| setup.synthetic) {
         Some(setup) => Err(SimError::RecordedAndSynthetic { name: setup.name.clone() }),

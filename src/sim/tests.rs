@@ -847,7 +847,7 @@ fn recording(instrument: u16) -> Vec<RecordedInput> {
         bids: vec![level(99)],
         asks: vec![level(101)],
     });
-    let mut inputs = vec![RecordedInput { at_ms: 1_000, data: snapshot }];
+    let mut inputs = vec![RecordedInput { at_ms: 1_000, message: RecordedMessage::Data(snapshot) }];
     for number in 0..20_u64 {
         let change = BookChange {
             instrument,
@@ -857,7 +857,7 @@ fn recording(instrument: u16) -> Vec<RecordedInput> {
             asks: Vec::new(),
         };
         let at_ms = 1_200 + i64::try_from(number).unwrap() * 300;
-        inputs.push(RecordedInput { at_ms, data: MarketData::Changed(change) });
+        inputs.push(RecordedInput { at_ms, message: RecordedMessage::Data(MarketData::Changed(change)) });
     }
     inputs
 }

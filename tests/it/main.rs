@@ -12,6 +12,7 @@ mod evidence;
 mod flips;
 mod generate;
 mod history;
+mod import;
 mod inspect;
 mod inspect_commands;
 mod log_commands;

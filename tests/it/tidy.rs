@@ -16,7 +16,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("exchange", &[]),
     ("contract", &["text"]),
     // A recording becomes inputs of the simulation.
-    ("feed", &["text", "exchange::MarketData", "sim::RecordedInput"]),
+    ("feed", &["text", "exchange::MarketData", "sim::RecordedInput", "sim::RecordedMessage"]),
     // Expressions are checked where a scenario is, by the judge's own parser and table of names.
     ("scenario", &["contract", "text", "judge::expr", "judge::facts"]),
     ("sim", &["exchange", "scenario"]),
