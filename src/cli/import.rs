@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     feed::survey::{Survey, Surveyed, survey},
+    scenario,
     storage::Storage as _,
     text::{
         decimal::{self, NANO_DIGITS},
@@ -80,13 +81,15 @@ pub fn import(project: &Project, args: &ImportArgs, out: &mut dyn Write) -> anyh
     }
     let text = scenario_text(args, &survey);
     let target = args.out.clone().map_or_else(|| project.clone(), Project::new);
-    let scenario = target.path("scenarios").join(format!("{}.toml", args.name));
     let written = [
-        scenario.clone(),
+        target.path("scenarios").join(format!("{}.toml", args.name)),
         target.path("scenarios/feeds").join(format!("{}.txt", args.name)),
         target.path("wal-logs").join(format!("{}.wal", args.name)),
         target.path("wal-logs").join(format!("{}.trace", args.name)),
     ];
+    let [scenario_file, feed_file, log, trace] = &written;
+    // Before anything is written: the name may be none of a scenario.
+    scenario::parse(&scenario_file.display().to_string(), &text)?;
     let mut run = None;
     if !args.dry_run {
         if let Some(there) =
@@ -94,12 +97,11 @@ pub fn import(project: &Project, args: &ImportArgs, out: &mut dyn Write) -> anyh
         {
             bail!("{}: is there already; name the import with --name, or write elsewhere with --out", there.display());
         }
-        let [scenario, feed_path, log, trace] = &written;
-        target.write(feed_path, feed.as_bytes())?;
-        target.write(scenario, text.as_bytes())?;
-        let runs = simulate_all(&target, &RunArgs { paths: vec![scenario.clone()], ..RunArgs::default() })?;
+        target.write(feed_file, feed.as_bytes())?;
+        target.write(scenario_file, text.as_bytes())?;
+        let runs = simulate_all(&target, &RunArgs { paths: vec![scenario_file.clone()], ..RunArgs::default() })?;
         let Some(simulated) = runs.into_iter().next() else {
-            bail!("{}: nothing to run", scenario.display());
+            bail!("{}: nothing to run", scenario_file.display());
         };
         target.write(log, &simulated.run.outcome.recorded.log)?;
         target.write(trace, &simulated.run.outcome.recorded.trace)?;

@@ -111,6 +111,15 @@ fn the_recording_imports_whole_and_replays_to_one_digest() {
     let Done { code, out, err } = done(run);
     assert_eq!(code, 0, "{out}{err}");
 
+    // A name that a scenario can't have leads nowhere.
+    let three = folder.path().join("three");
+    for name in ["../two/x", "A b", ""] {
+        let Done { code, err, .. } = import(&root().join(RECORDING), &three, &["--name", name]);
+        assert_eq!(code, 2, "{name}: {err}");
+        assert!(err.contains("SCN0007") || err.contains("SCN0039"), "{name}: {err}");
+        assert!(!three.exists() && !two.join("x.toml").exists(), "{name}");
+    }
+
     // What is there is not written over.
     let Done { code, err, .. } = import(&root().join(RECORDING), &one, &[]);
     assert_eq!(code, 2);
