@@ -18,13 +18,10 @@ use super::{
     run::{RunArgs, SimulatedDrill, print_faults, simulate_all},
 };
 use crate::{
-    contract::{
-        document::document,
-        validator::{BuiltInSchema, Options, Validator},
-    },
+    contract::document::document,
     evidence::{
         Compared, DRILLS, DrillRun, FileVerdict, PROOF, PROVENANCE_FILE, Pack, Revision, SHEET_FILES, Sources, pack,
-        provenance, sheets, verify_files,
+        provenance, sheets, strict_findings, verify_files,
     },
     judge::references::{TRIPPED, golden_file},
     replay,
@@ -401,14 +398,12 @@ fn replay_again(found: &Pack) -> Result<String, String> {
 
 /// Validates the observed status, strictly and against the exact schema.
 fn valid_status(found: &Pack) -> anyhow::Result<Result<String, String>> {
-    let validator = Validator::built_in(BuiltInSchema::Exact)?;
-    let options = Options { strict: true, derive_owner_view: true };
     let Some(observed) = found.get("observed_status.json") else {
         return Ok(Err("no observed_status.json".to_owned()));
     };
     Ok(match serde_json::from_slice::<Value>(observed) {
         Err(error) => Err(format!("observed_status.json: no JSON: {error}")),
-        Ok(status) => match validator.validate(&status, options).first() {
+        Ok(status) => match strict_findings(&status)?.first() {
             None => Ok("observed_status.json is valid, strictly".to_owned()),
             Some(finding) => Err(format!("observed_status.json: {finding}")),
         },

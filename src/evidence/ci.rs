@@ -7,7 +7,10 @@ use std::fmt::Write as _;
 use quick_junit::{NonSuccessKind, Report, SerializeError, TestCase, TestCaseStatus, TestSuite};
 
 use super::{pack::DrillRun, signoff::DrillLine};
-use crate::judge::report::Verdict;
+use crate::{
+    judge::report::{Report as Judgement, Verdict},
+    wal::Digest256,
+};
 
 /// A run and where its scenario is.
 #[derive(Clone, Debug)]
@@ -102,7 +105,7 @@ impl CiReport<'_> {
             text.push_str("### What failed\n\n");
         }
         for CiRun { file, run } in &failed {
-            let reason = run.report.reason.as_deref().unwrap_or("no reason is known");
+            let reason = reason(&run.report);
             let _ = writeln!(
                 text,
                 "- **{}** ({}, {}): {}",
@@ -131,7 +134,7 @@ impl CiReport<'_> {
     pub fn annotations(&self) -> String {
         let mut text = String::new();
         for CiRun { file, run } in self.runs.iter().filter(|run| !run.run.passed()) {
-            let reason = run.report.reason.as_deref().unwrap_or("no reason is known");
+            let reason = reason(&run.report);
             annotation(file, &run.report.name, &format!("{}: {reason}", run.report.verdict), &mut text);
         }
         for Compared { path, fault } in self.compared {
@@ -175,7 +178,7 @@ fn case(of: &CiRun<'_>) -> TestCase {
             let _ = writeln!(text, "{}: {} ({})", check.subject, check.seen, check.says);
             text
         });
-        let reason = report.reason.as_deref().unwrap_or("no reason is known");
+        let reason = reason(report);
         status.set_type(report.verdict.to_string()).set_message(reason).set_description(list);
     }
     let mut case = TestCase::new(report.name.as_str(), status);
@@ -183,7 +186,7 @@ fn case(of: &CiRun<'_>) -> TestCase {
     let safe = outcome.time_to_safe_ms().map(|ms| ("time_to_safe_ms", ms.to_string()));
     let properties = [
         ("seed", outcome.scenario.seed.to_string()),
-        ("scenario_sha256", outcome.scenario.digest.iter().map(|byte| format!("{byte:02x}")).collect()),
+        ("scenario_sha256", Digest256(outcome.scenario.digest).to_string()),
         ("events", outcome.timeline.events.len().to_string()),
         ("simulated_ms", outcome.scenario.duration_ms.to_string()),
         ("chain", outcome.recorded.last.chain.to_string()),
@@ -193,6 +196,10 @@ fn case(of: &CiRun<'_>) -> TestCase {
         case.add_property((*name, value.as_str()));
     }
     case
+}
+
+fn reason(report: &Judgement) -> &str {
+    report.reason.as_deref().unwrap_or("no reason is known")
 }
 
 fn folder(file: &str) -> &str {

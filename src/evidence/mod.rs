@@ -26,7 +26,7 @@ pub use capture::{
     captured_pack, ms_up,
 };
 pub use ci::{CiReport, CiRun, Compared, annotation_of_error, junit_of_error};
-pub use pack::{DrillRun, PACK_FILES, Pack, PackError, pack};
+pub use pack::{DrillRun, PACK_FILES, Pack, PackError, pack, strict_findings};
 pub use proof::{PROOF, PROVENANCE_FILE, Revision, SUMS_FILE, Sources, provenance};
 pub use registry_proof::registry_proof;
 pub use sheets::{SHEET_FILES, sheets};

@@ -4,6 +4,7 @@
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
+use serde_json::Value;
 use thiserror::Error;
 
 use super::{
@@ -15,11 +16,11 @@ use crate::{
     contract::{
         diff,
         document::to_text,
-        validator::{BuiltInSchema, Options, Validator, ValidatorError, verdict_lines},
+        validator::{BuiltInSchema, Finding, Options, Validator, ValidatorError, verdict_lines},
     },
     judge::{
         references::{References, TRIPPED},
-        report::{Check, CheckKind, Report, Verdict},
+        report::{Criterion, Report, Verdict},
         run::Outcome,
     },
     replay::ReplayError,
@@ -122,12 +123,19 @@ pub fn pack(
     Ok(files)
 }
 
-/// What the validator says of the observed status, strictly and against the exact schema.
-fn validation(base: &DrillRun) -> Result<String, ValidatorError> {
-    let validator = Validator::built_in(BuiltInSchema::Exact)?;
+/// Validates an observed status, strictly and against the exact schema.
+///
+/// # Errors
+/// [`ValidatorError`] if the program was built with damaged files.
+pub fn strict_findings(status: &Value) -> Result<Vec<Finding>, ValidatorError> {
     let options = Options { strict: true, derive_owner_view: true };
+    Ok(Validator::built_in(BuiltInSchema::Exact)?.validate(status, options))
+}
+
+/// What the validator says of the observed status.
+fn validation(base: &DrillRun) -> Result<String, ValidatorError> {
     let lines = match base.outcome.snapshots.get(TRIPPED).and_then(|taken| taken.document.as_ref()) {
-        Some(document) => verdict_lines("observed_status.json", &validator.validate(document, options)),
+        Some(document) => verdict_lines("observed_status.json", &strict_findings(document)?),
         None => vec!["error: the tripped status was never taken".to_owned()],
     };
     Ok(lines.iter().map(|line| format!("{line}\n")).collect())
@@ -180,21 +188,10 @@ fn notes(base: &DrillRun, variants: &[DrillRun]) -> String {
 /// Lists the checklist's criteria with the checks that hold for each.
 fn proven(report: &Report, text: &mut String) {
     text.push_str("\n## Proven\n\n");
-    let mut criteria: Vec<&str> = Vec::new();
-    for check in report.checks.iter().filter(|check| check.kind == CheckKind::Expectation) {
-        if !criteria.contains(&check.subject.as_str()) {
-            criteria.push(&check.subject);
-        }
-    }
-    for criterion in criteria {
-        let of: Vec<&Check> = report
-            .checks
-            .iter()
-            .filter(|check| check.kind == CheckKind::Expectation && check.subject == criterion)
-            .collect();
-        let mark = if of.iter().all(|check| check.holds) { "x" } else { " " };
-        let _ = writeln!(text, "- [{mark}] **{criterion}**");
-        for check in of.iter().filter(|check| check.holds) {
+    for Criterion { id, holds, checks } in report.criteria() {
+        let mark = if holds { "x" } else { " " };
+        let _ = writeln!(text, "- [{mark}] **{id}**");
+        for check in checks.iter().filter(|check| check.holds) {
             let _ = writeln!(text, "  - {}: {}", check.says, check.seen);
         }
     }

@@ -74,7 +74,7 @@ pub fn records<'a>(file: &str, text: &'a str) -> Result<Vec<Record<'a>>, Recordi
 pub fn lines(text: &str) -> impl Iterator<Item = (usize, Result<Option<Record<'_>>, LineProblem>)> {
     let mut before_us = 0;
     (1..).zip(text.lines()).map(move |(number, line)| {
-        let read = record(line.trim()).map(|found| {
+        let read = read_line(line).map(|found| {
             found.map(|(at_us, kind)| {
                 before_us = at_us.max(before_us);
                 Record { line: number, at_us: before_us, kind }
@@ -84,8 +84,9 @@ pub fn lines(text: &str) -> impl Iterator<Item = (usize, Result<Option<Record<'_
     })
 }
 
-/// Reads one line: its time in microseconds, and what it says.
-fn record(line: &str) -> Result<Option<(i64, RecordKind<'_>)>, LineProblem> {
+/// Reads one line by itself: its time in microseconds, and what it says; nothing where it is one of those that are skipped.
+pub(super) fn read_line(line: &str) -> Result<Option<(i64, RecordKind<'_>)>, LineProblem> {
+    let line = line.trim();
     if line.is_empty() || line.starts_with("configuration:") {
         return Ok(None);
     }

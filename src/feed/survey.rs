@@ -15,7 +15,7 @@ use serde_json::value::RawValue;
 use super::{
     deribit::{self, Message},
     error::FrameProblem,
-    recording::{Record, RecordKind, lines},
+    recording::{RecordKind, read_line},
 };
 
 /// Largest frame that is read, in bytes, inclusive. A whole book of the venue has less than a tenth of it.
@@ -181,15 +181,14 @@ pub fn survey(bytes: &[u8]) -> Surveyed {
             continue;
         };
         surveyor.survey.lines += 1;
-        // One line at a time, so that a line's number is that of the file.
-        for (_, read) in lines(text.trim_end_matches('\r')) {
-            match read {
-                Err(problem) => surveyor.fault(number, problem.to_string()),
-                Ok(None) => keep(&mut feed, text),
-                Ok(Some(record)) => {
-                    if surveyor.record(&Record { line: number, ..record }) {
-                        keep(&mut feed, text);
-                    }
+        let text = text.trim_end_matches('\r');
+        match read_line(text) {
+            Err(problem) => surveyor.fault(number, problem.to_string()),
+            Ok(None) if text.is_empty() => {}
+            Ok(None) => keep(&mut feed, text),
+            Ok(Some((at_us, kind))) => {
+                if surveyor.record(number, at_us, &kind) {
+                    keep(&mut feed, text);
                 }
             }
         }
@@ -198,7 +197,7 @@ pub fn survey(bytes: &[u8]) -> Surveyed {
 }
 
 fn keep(feed: &mut String, line: &str) {
-    feed.push_str(line.trim_end_matches('\r'));
+    feed.push_str(line);
     feed.push('\n');
 }
 
@@ -212,13 +211,13 @@ struct Surveyor {
 
 impl Surveyor {
     /// Counts a record. False where it can't stay in the feed.
-    fn record(&mut self, record: &Record<'_>) -> bool {
+    fn record(&mut self, line: usize, at_us: i64, kind: &RecordKind<'_>) -> bool {
         let survey = &mut self.survey;
         // Times never run backwards; see `recording`.
-        let at_us = record.at_us.max(survey.last_us.unwrap_or(0));
+        let at_us = at_us.max(survey.last_us.unwrap_or(0));
         survey.first_us.get_or_insert(at_us);
         survey.last_us = Some(at_us);
-        match &record.kind {
+        match kind {
             RecordKind::Connected { .. } => survey.connections += 1,
             RecordKind::Sent { .. } => survey.sent += 1,
             RecordKind::Received { frame } => {
@@ -228,10 +227,10 @@ impl Surveyor {
                 self.received_us = Some(at_us);
                 if frame.len() > FRAME_SIZE_BYTES_MAX {
                     let what = format!("has a frame of {} bytes, more than {FRAME_SIZE_BYTES_MAX}", frame.len());
-                    self.fault(record.line, what);
+                    self.fault(line, what);
                     return false;
                 }
-                self.frame(record.line, frame);
+                self.frame(line, frame);
             }
         }
         true

@@ -74,6 +74,17 @@ pub struct Check {
     pub seen: String,
 }
 
+/// A criterion with the checks behind it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Criterion<'a> {
+    /// Which.
+    pub id: &'a str,
+    /// True where all its checks hold.
+    pub holds: bool,
+    /// Its checks.
+    pub checks: Vec<&'a Check>,
+}
+
 /// The judgement over one run.
 #[derive(Clone, Debug)]
 pub struct Report {
@@ -92,6 +103,22 @@ impl Report {
     #[must_use]
     pub fn passed(&self) -> usize {
         self.checks.iter().filter(|check| check.holds).count()
+    }
+
+    /// Gathers the checks of each of the scenario's criteria, in the order of their first.
+    #[must_use]
+    pub fn criteria(&self) -> Vec<Criterion<'_>> {
+        let mut criteria: Vec<Criterion<'_>> = Vec::new();
+        for check in self.checks.iter().filter(|check| check.kind == CheckKind::Expectation) {
+            match criteria.iter_mut().find(|criterion| criterion.id == check.subject) {
+                Some(criterion) => {
+                    criterion.holds &= check.holds;
+                    criterion.checks.push(check);
+                }
+                None => criteria.push(Criterion { id: &check.subject, holds: check.holds, checks: vec![check] }),
+            }
+        }
+        criteria
     }
 
     /// Returns the checks that do not hold.

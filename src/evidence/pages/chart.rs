@@ -119,9 +119,14 @@ impl Chart {
     pub(super) const PANEL: i64 = PANEL;
     pub(super) const LANE: i64 = LANE;
 
+    /// Draws the modes of a run alone.
+    pub(super) fn stretches(outcome: &Outcome) -> Vec<Stretch> {
+        stretches(&outcome.course.standing, &Axis::of(outcome))
+    }
+
     /// Draws a run.
     pub(super) fn of(outcome: &Outcome) -> Self {
-        let axis = Axis { start: outcome.scenario.start, duration_ms: outcome.scenario.duration_ms.max(1) };
+        let axis = Axis::of(outcome);
         let (markers, rows) = markers(moments(outcome), &axis);
         let mut y = rows * MARKER_ROW + 8;
         let band_y = y;
@@ -168,6 +173,10 @@ struct Axis {
 }
 
 impl Axis {
+    fn of(outcome: &Outcome) -> Self {
+        Self { start: outcome.scenario.start, duration_ms: outcome.scenario.duration_ms.max(1) }
+    }
+
     fn x(&self, at: TimeMs) -> i64 {
         let into = at.since(self.start).clamp(0, self.duration_ms);
         LEFT + share(RIGHT - LEFT, into, self.duration_ms)

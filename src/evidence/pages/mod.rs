@@ -10,16 +10,19 @@ use askama::Template;
 use serde_json::Value;
 
 use self::{
-    chart::{Chart, Moment, MomentKind, mode_word, moments},
+    chart::{Chart, Moment, MomentKind, Stretch, mode_word, moments},
     text::{seconds, value},
 };
 use super::{
     pack::DrillRun,
     signoff::{DrillLine, Signoff, Tick},
 };
-use crate::judge::{
-    report::{Check, CheckKind, Verdict},
-    run::Outcome,
+use crate::{
+    judge::{
+        report::{Check, CheckKind, Criterion, Verdict},
+        run::Outcome,
+    },
+    wal::Digest256,
 };
 
 /// The styles of all pages.
@@ -51,15 +54,15 @@ struct DrillPage<'a> {
 struct IndexPage<'a> {
     style: &'static str,
     signoff: &'a Signoff,
-    drills: Vec<IndexRow>,
+    drills: Vec<IndexRow<'a>>,
     passed: usize,
     variants_passed: usize,
     variants: usize,
 }
 
-struct IndexRow {
-    line: DrillLine,
-    chart: Chart,
+struct IndexRow<'a> {
+    line: &'a DrillLine,
+    stretches: Vec<Stretch>,
     variants: usize,
     variants_passed: usize,
 }
@@ -76,13 +79,6 @@ struct ChangeRow {
     mode: &'static str,
     reasons: String,
     codes: String,
-}
-
-/// A criterion of the checklist with the checks behind it.
-struct Criterion<'a> {
-    id: &'a str,
-    holds: bool,
-    checks: Vec<&'a Check>,
 }
 
 /// A key of the status at each snapshot.
@@ -124,14 +120,14 @@ pub(super) fn drill_page(base: &DrillRun, variants: &[DrillRun]) -> Result<Strin
         chart: Chart::of(outcome),
         moments,
         changes: changes.collect(),
-        criteria: criteria(&report.checks),
+        criteria: report.criteria(),
         others: report.checks.iter().filter(|check| check.kind != CheckKind::Expectation).collect(),
         simulated: seconds(scenario.duration_ms),
         snapshots,
         changed,
         unchanged,
         variants: variants.iter().map(DrillLine::of).collect(),
-        digest: scenario.digest.iter().map(|byte| format!("{byte:02x}")).collect(),
+        digest: Digest256(scenario.digest).to_string(),
     }
     .render()
 }
@@ -146,14 +142,15 @@ pub(super) fn index_page(signoff: &Signoff, runs: &[DrillRun]) -> Result<String,
         let name = name.to_owned();
         runs.iter().filter(move |run| !is_base(run) && run.outcome.scenario.name == name)
     };
-    let drills: Vec<IndexRow> = runs
+    let drills: Vec<IndexRow<'_>> = runs
         .iter()
         .filter(is_base)
-        .map(|run| {
+        .zip(&signoff.drills)
+        .map(|(run, line)| {
             let name = &run.outcome.scenario.name;
             IndexRow {
-                line: DrillLine::of(run),
-                chart: Chart::of(&run.outcome),
+                line,
+                stretches: Chart::stretches(&run.outcome),
                 variants: variants_of(name).count(),
                 variants_passed: variants_of(name).filter(|run| run.passed()).count(),
             }
@@ -168,21 +165,6 @@ pub(super) fn index_page(signoff: &Signoff, runs: &[DrillRun]) -> Result<String,
         drills,
     }
     .render()
-}
-
-/// Gathers the checks of each criterion, in the order of their first.
-fn criteria(checks: &[Check]) -> Vec<Criterion<'_>> {
-    let mut criteria: Vec<Criterion<'_>> = Vec::new();
-    for check in checks.iter().filter(|check| check.kind == CheckKind::Expectation) {
-        match criteria.iter_mut().find(|criterion| criterion.id == check.subject) {
-            Some(criterion) => {
-                criterion.holds &= check.holds;
-                criterion.checks.push(check);
-            }
-            None => criteria.push(Criterion { id: &check.subject, holds: check.holds, checks: vec![check] }),
-        }
-    }
-    criteria
 }
 
 /// Returns the keys that differ between some snapshots, and those that do not, with their value.
