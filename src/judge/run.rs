@@ -1,8 +1,11 @@
 //! One simulated run: world, log, fold and observer in one loop, write-ahead order visible.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::ControlFlow};
 
-use drillfold_kernel::units::{Seq, TimeMs};
+use drillfold_kernel::{
+    event::Event,
+    units::{Seq, TimeMs},
+};
 use serde_json::Value;
 use thiserror::Error;
 
@@ -19,7 +22,7 @@ use crate::{
         document::document,
         open_permission::refuses_open,
     },
-    replay::{RecordError, Recorded, Recorder},
+    replay::{Folder, RecordError, Recorded, Recorder},
     scenario::model::{ExpectationKind, Scenario, SnapshotWhen},
     sim::{self, Deployment, Ending, RecordedInput, SimError, Simulation},
     wal::{MARK_NAME_SIZE_BYTES_MAX, Mark, MarkKind, TEXT_SIZE_BYTES_MAX},
@@ -138,21 +141,25 @@ pub fn run(scenario: &Scenario, recording: Option<Vec<RecordedInput>>) -> Result
 pub fn run_watched(
     scenario: &Scenario,
     recording: Option<Vec<RecordedInput>>,
-    watch: impl FnMut(Seq, &drillfold_kernel::event::Event, &crate::replay::Folder),
+    mut watch: impl FnMut(Seq, &Event, &Folder),
 ) -> Result<Outcome, RunError> {
-    run_shown(scenario, recording, watch, |_, _| {})
+    let watch = |seq: Seq, event: &Event, folder: &Folder| {
+        watch(seq, event, folder);
+        ControlFlow::Continue(())
+    };
+    run_shown(scenario, recording, watch, |_, _| ControlFlow::Continue(()))
 }
 
 /// As [`run_watched`], with a word about every snapshot when it is taken: its name, and the document, `None` where no
-/// process was up.
+/// process was up. Either may end the run after the event at hand, which is then not complete.
 ///
 /// # Errors
 /// [`RunError`].
 pub fn run_shown(
     scenario: &Scenario,
     recording: Option<Vec<RecordedInput>>,
-    mut watch: impl FnMut(Seq, &drillfold_kernel::event::Event, &crate::replay::Folder),
-    mut taken: impl FnMut(&str, Option<&Value>),
+    mut watch: impl FnMut(Seq, &Event, &Folder) -> ControlFlow<()>,
+    mut taken: impl FnMut(&str, Option<&Value>) -> ControlFlow<()>,
 ) -> Result<Outcome, RunError> {
     let not_recorded = |source| RunError::Record { scenario: scenario.full_name(), source: Box::new(source) };
     let (config, mut simulation) = world(scenario, recording)?;
@@ -176,11 +183,13 @@ pub fn run_shown(
     let mut safe = None;
     let mut refused_at = None;
 
-    while let Some(input) = simulation.next() {
+    let mut flow = ControlFlow::Continue(());
+    while flow.is_continue() {
+        let Some(input) = simulation.next() else { break };
         let row = timeline.events.len();
         for due in conditions.due_before(input.at) {
             let snapshot = take(&mut recorder, &observer, &timeline, &due).map_err(not_recorded)?;
-            taken_as(&mut snapshots, snapshot, due, &mut taken);
+            flow = sooner(flow, taken_as(&mut snapshots, snapshot, due, &mut taken));
         }
         for mark in &input.marks {
             recorder.mark(mark.at, &log_mark(mark)).map_err(not_recorded)?;
@@ -199,7 +208,7 @@ pub fn run_shown(
         observer.after(seq, input.at, &input.event, sent, folder.kernel());
         invariants.after(seq, input.at, &observer, folder.kernel());
         course.after(input.at, &observer);
-        watch(seq, &input.event, folder);
+        flow = sooner(flow, watch(seq, &input.event, folder));
 
         timeline.events.push((seq, input.at));
         for (place, column) in &mut timeline.columns {
@@ -213,13 +222,16 @@ pub fn run_shown(
         }
         for due in conditions.due_after(&observer) {
             let snapshot = take(&mut recorder, &observer, &timeline, &due).map_err(not_recorded)?;
-            taken_as(&mut snapshots, snapshot, due, &mut taken);
+            flow = sooner(flow, taken_as(&mut snapshots, snapshot, due, &mut taken));
         }
     }
+    let complete = simulation.ending() == Some(Ending::Duration);
     let end = scenario.start.after(scenario.duration_ms);
-    for due in conditions.due_before(end.after(1)) {
+    let late = if flow.is_continue() { conditions.due_before(end.after(1)) } else { Vec::new() };
+    for due in late {
         let snapshot = take(&mut recorder, &observer, &timeline, &due).map_err(not_recorded)?;
-        taken_as(&mut snapshots, snapshot, due, &mut taken);
+        // It is the end, whatever is said to it.
+        let _ = taken_as(&mut snapshots, snapshot, due, &mut taken);
     }
     let recorded = recorder.finish().map_err(not_recorded)?;
     Ok(Outcome {
@@ -236,7 +248,7 @@ pub fn run_shown(
         kill_stretches_reduced: invariants.kill_stretches_reduced,
         step_effects: simulation.step_effects().to_vec(),
         counts: observer.counts().clone(),
-        complete: simulation.ending() == Some(Ending::Duration),
+        complete,
     })
 }
 
@@ -297,12 +309,17 @@ fn taken_as(
     snapshots: &mut BTreeMap<String, Taken>,
     snapshot: Option<Taken>,
     name: String,
-    tell: &mut impl FnMut(&str, Option<&Value>),
-) {
-    if let Some(snapshot) = snapshot {
-        tell(&name, snapshot.document.as_ref());
-        snapshots.insert(name, snapshot);
-    }
+    tell: &mut impl FnMut(&str, Option<&Value>) -> ControlFlow<()>,
+) -> ControlFlow<()> {
+    let Some(snapshot) = snapshot else { return ControlFlow::Continue(()) };
+    let flow = tell(&name, snapshot.document.as_ref());
+    snapshots.insert(name, snapshot);
+    flow
+}
+
+/// Goes on only where both do.
+const fn sooner(one: ControlFlow<()>, other: ControlFlow<()>) -> ControlFlow<()> {
+    if one.is_break() { one } else { other }
 }
 
 /// Returns as much of a text as a log can hold in its place, cut between characters.

@@ -51,12 +51,15 @@ pub(super) fn answer(method: &Method, path: &str, board: &Board) -> Answer {
 
 #[cfg(test)]
 mod tests {
+    use drillfold_kernel::units::{Seq, TimeMs};
+
     use super::*;
     use crate::serve::Shown;
 
     fn board() -> Board {
         let board = Board::new();
-        board.put(Some(Shown { status: "{}".into(), build_id: "b-1".into(), contract_version: "5.2".into() }));
+        let (build_id, contract_version) = ("b-1".into(), "5.2".into());
+        board.put(Some(Shown { status: "{}".into(), build_id, contract_version, seq: Seq(1), at: TimeMs(1) }));
         board
     }
 

@@ -18,6 +18,8 @@
 mod answer;
 mod board;
 mod server;
+mod stop;
 
-pub use board::{Board, Shown};
+pub use board::{Board, Shown, Stage, View};
 pub use server::{Limits, ServeError, Server};
+pub use stop::Stop;

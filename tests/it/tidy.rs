@@ -70,6 +70,7 @@ const MAY_WAIT: &[(&str, &str)] = &[
     ("wal/clock.rs", "Instant"),
     ("serve/server.rs", "std::thread"),
     ("serve/server.rs", "std::net"),
+    ("serve/stop.rs", "std::thread"),
     // A capture of a running system says when it was made.
     ("cli/capture.rs", "SystemTime"),
 ];

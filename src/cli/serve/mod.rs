@@ -1,0 +1,184 @@
+//! `drillfold serve`: a status over HTTP, of a scenario that runs, of a log that is replayed, or of one that is being
+//! written.
+
+use std::{io::Write, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
+
+use drillfold_kernel::{
+    status::Status,
+    units::{Seq, TimeMs},
+};
+
+use super::{EXIT_HOLDS, project::Project};
+use crate::{
+    contract::document::{document, to_text},
+    replay::Folder,
+    serve::{Board, Limits, Server, Shown, Stage, Stop},
+    wal::{Clock as _, SystemClock},
+};
+
+mod log;
+mod scenario;
+
+/// Options of `drillfold serve`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ServeArgs {
+    /// A scenario's file, which is run, or a log (`.wal`), which is replayed
+    #[arg(value_name = "SCENARIO|LOG")]
+    what: PathBuf,
+    /// Serve this variant of the scenario
+    #[arg(long, value_name = "NAME")]
+    variant: Option<String>,
+    /// Address and port to listen on; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+    listen: SocketAddr,
+    /// Simulated seconds a second, or "max"
+    #[arg(long, value_name = "N", default_value = "1")]
+    speed: Speed,
+    /// Stop at this snapshot and go on serving its status
+    #[arg(long, value_name = "SNAPSHOT")]
+    pause_at: Option<String>,
+    /// The log is being written: read what is there and go on with it as it grows
+    #[arg(long, conflicts_with_all = ["speed", "pause_at"])]
+    follow: bool,
+}
+
+/// How fast simulated time passes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Speed {
+    /// So many simulated seconds a second.
+    Times(u32),
+    /// As fast as it can.
+    Max,
+}
+
+impl FromStr for Speed {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.parse() {
+            _ if text == "max" => Ok(Self::Max),
+            Ok(times) if times > 0 => Ok(Self::Times(times)),
+            Ok(_) | Err(_) => Err("give a whole number from 1, or max".to_owned()),
+        }
+    }
+}
+
+/// Carries out `drillfold serve`. It ends when it is told to by a signal, and then holds.
+///
+/// # Errors
+/// A scenario or log that can't be read or run, a variant or snapshot that it has not, an address that can't be listened
+/// on.
+pub fn serve(project: &Project, args: &ServeArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
+    let serving = Serving { stop: Stop::on_signal()?, board: Board::new(), out };
+    if args.what.extension().is_some_and(|ending| ending == "wal") {
+        log::serve(project, args, serving)?;
+    } else {
+        anyhow::ensure!(!args.follow, "--follow takes a log (.wal); {} is none", args.what.display());
+        scenario::serve(project, args, serving)?;
+    }
+    Ok(EXIT_HOLDS)
+}
+
+/// What every source of statuses works with.
+struct Serving<'o> {
+    stop: Stop,
+    board: Board,
+    out: &'o mut dyn Write,
+}
+
+impl Serving<'_> {
+    /// Listens, and says where; `name` is what is served.
+    fn listen(&mut self, name: &str, address: SocketAddr) -> anyhow::Result<Server> {
+        let server = Server::start(address, self.board.clone(), Limits::default())?;
+        self.say(&format!("{name}: http://{}/api/v1/status", server.address()))?;
+        Ok(server)
+    }
+
+    /// Prints a line at once, for whoever waits for it.
+    fn say(&mut self, line: &str) -> std::io::Result<()> {
+        writeln!(self.out, "{line}")?;
+        self.out.flush()
+    }
+
+    /// Goes on serving a paused status until it is told to stop.
+    fn pause(&mut self, snapshot: &str) {
+        self.board.stage(Stage::Paused(snapshot.to_owned()));
+        // A reader of this line that has gone away changes nothing.
+        let _ = self.say(&format!("paused at {snapshot}"));
+        self.stop.wait();
+    }
+
+    /// Goes on serving the last status until it is told to stop.
+    fn rest(&mut self, what: &str) -> std::io::Result<()> {
+        self.board.stage(Stage::Ended);
+        self.say(&format!("{what}; its last status is served until this process is stopped"))?;
+        self.stop.wait();
+        Ok(())
+    }
+}
+
+/// Waits until the time of an event has come.
+struct Pace {
+    speed: Speed,
+    clock: SystemClock,
+    /// Simulated time at which the clock began, from the first event on.
+    began: Option<TimeMs>,
+}
+
+impl Pace {
+    fn new(speed: Speed) -> Self {
+        Self { speed, clock: SystemClock::start(), began: None }
+    }
+
+    /// Waits until an event at `at` is due; tells whether the wait was cut short because the process is to stop.
+    fn wait(&mut self, at: TimeMs, stop: &Stop) -> bool {
+        let Speed::Times(times) = self.speed else { return stop.is_set() };
+        let began = *self.began.get_or_insert_with(|| {
+            self.clock = SystemClock::start();
+            at
+        });
+        let simulated_ms = u64::try_from(at.since(began)).unwrap_or(0);
+        let due = Duration::from_millis(simulated_ms) / times;
+        stop.wait_for(due.saturating_sub(self.clock.now()))
+    }
+}
+
+/// Puts the status of a fold on the board.
+#[derive(Default)]
+struct Publisher {
+    shown: Option<(Seq, Status)>,
+}
+
+impl Publisher {
+    /// Shows the status after the last event, unless it is there already.
+    fn after(&mut self, folder: &Folder, board: &Board) {
+        if self.shown.as_ref().is_some_and(|(seq, _)| *seq == folder.seq()) {
+            return;
+        }
+        let status = folder.kernel().status();
+        match (&status, &self.shown) {
+            (Some(status), Some((_, shown))) if status == shown => board.advance(folder.seq(), folder.at()),
+            _ => board.put(status.as_ref().map(|status| shown(status, folder.seq(), folder.at()))),
+        }
+        self.shown = status.map(|status| (folder.seq(), status));
+    }
+
+    /// Shows nothing until an event comes.
+    fn silent(&mut self, board: &Board) {
+        if board.view().stage != Stage::Silent {
+            board.put(None);
+            board.stage(Stage::Silent);
+            self.shown = None;
+        }
+    }
+}
+
+fn shown(status: &Status, seq: Seq, at: TimeMs) -> Shown {
+    Shown {
+        status: to_text(&document(status)),
+        build_id: status.build_id.clone(),
+        contract_version: status.contract_version.to_owned(),
+        seq,
+        at,
+    }
+}
