@@ -21,7 +21,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("scenario", &["contract", "text", "judge::expr", "judge::facts"]),
     ("sim", &["exchange", "scenario"]),
     ("wal", &["storage"]),
-    ("replay", &["wal"]),
+    ("replay", &["storage", "wal"]),
     ("judge", &["sim", "replay", "scenario", "wal", "contract", "text"]),
     ("inspect", &["judge", "replay", "wal", "contract", "text"]),
     ("evidence", &["judge", "inspect", "replay", "contract", "wal", "storage", "text"]),

@@ -40,6 +40,10 @@ pub struct ServeArgs {
     /// The log is being written: read what is there and go on with it as it grows
     #[arg(long, conflicts_with_all = ["speed", "pause_at"])]
     follow: bool,
+    /// Keep the scenario's log in this file; where it is there already, go on behind its last event: the process that
+    /// wrote it was killed
+    #[arg(long, value_name = "FILE", conflicts_with = "follow")]
+    log: Option<PathBuf>,
 }
 
 /// How fast simulated time passes.
