@@ -9,7 +9,7 @@ use std::{
     process::{Child, Stdio},
     sync::mpsc::{Receiver, RecvTimeoutError, channel},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use drillfold::{
@@ -33,17 +33,23 @@ const KILLS_EACH: usize = 15;
 /// A process that says nothing for so long is taken for stuck.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A server at work, and the lines that it prints.
-struct Serving {
+/// A server at work, and the lines that it prints; killed when dropped.
+pub struct Serving {
     child: Child,
     lines: Receiver<String>,
     address: Option<String>,
 }
 
 impl Serving {
-    fn start(scenario: &str, log: &Path, more: &[&str]) -> Self {
-        let mut command = program(["serve", scenario, "--listen", "127.0.0.1:0", "--log"]);
-        command.arg(log).args(more).current_dir(root()).stdout(Stdio::piped());
+    /// Serves a scenario whose log is kept in a file.
+    fn keeping(scenario: &str, log: &Path, speed: &str) -> Self {
+        Self::start(&[scenario, "--speed", speed, "--log", log.to_str().expect("the path is text")])
+    }
+
+    /// Serves what the arguments say, on a free port.
+    pub fn start(arguments: &[&str]) -> Self {
+        let mut command = program(["serve", "--listen", "127.0.0.1:0"]);
+        command.args(arguments).current_dir(root()).stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let said = BufReader::new(child.stdout.take().unwrap());
         let (send, lines) = channel();
@@ -52,7 +58,7 @@ impl Serving {
     }
 
     /// Waits for a line with `words`; `None` where the process has ended without it.
-    fn says(&mut self, words: &str) -> Option<String> {
+    pub fn says(&mut self, words: &str) -> Option<String> {
         loop {
             match self.lines.recv_timeout(PATIENCE) {
                 Ok(line) => {
@@ -70,7 +76,7 @@ impl Serving {
     }
 
     /// Returns the status that is served; `None` where none is at the moment.
-    fn status(&self) -> Option<Value> {
+    pub fn status(&self) -> Option<Value> {
         let host = self.address.as_ref().expect("it has said where it listens");
         let mut stream = TcpStream::connect(host).unwrap();
         write!(stream, "GET /api/v1/status HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").unwrap();
@@ -80,10 +86,8 @@ impl Serving {
         head.starts_with("HTTP/1.1 200").then(|| serde_json::from_str(body).unwrap())
     }
 
-    fn kill(mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
+    /// Kills the process, which gets no time for anything.
+    fn kill(self) {}
 
     #[cfg(unix)]
     fn terminate(&self) {
@@ -92,18 +96,37 @@ impl Serving {
     }
 }
 
+impl Drop for Serving {
+    fn drop(&mut self) {
+        // It may have ended by itself; then there is nothing to kill.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Waits until something holds.
+#[track_caller]
+pub fn until(what: &str, holds: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !holds() {
+        assert!(began.elapsed() < PATIENCE, "waited in vain until {what}");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
 /// A log folded by itself.
-struct Folded {
+pub struct Folded {
     log: DecodedLog,
     /// The status after each event.
-    statuses: Vec<Option<Value>>,
+    pub statuses: Vec<Option<Value>>,
     states: Vec<String>,
     /// What was sent, in order.
     sent: Vec<OrderRequest>,
 }
 
 impl Folded {
-    fn read(path: &Path) -> Self {
+    /// Reads and folds a log.
+    pub fn read(path: &Path) -> Self {
         let bytes = fs::read(path).unwrap();
         let log = read_log("the log", &bytes).unwrap_or_else(|error| panic!("{error}"));
         let mut folder = Folder::new(Strides::DRILL);
@@ -120,7 +143,8 @@ impl Folded {
         Self { log, statuses, states, sent }
     }
 
-    fn after(&self, seq: Seq) -> Option<&Value> {
+    /// Returns the status after an event.
+    pub fn after(&self, seq: Seq) -> Option<&Value> {
         self.statuses.get(usize::try_from(seq.0.checked_sub(1)?).unwrap())?.as_ref()
     }
 
@@ -173,7 +197,7 @@ fn at_430_a_killed_server_goes_on_where_its_log_ends_and_sends_nothing_twice() {
         let log = folder.path().join(format!("{place}.wal"));
         for _ in 0..KILLS_EACH {
             let before = log.exists().then(|| Folded::read(&log)).filter(|before| !before.log.entries.is_empty());
-            let mut serving = Serving::start(scenario, &log, &["--speed", "20"]);
+            let mut serving = Serving::keeping(scenario, &log, "20");
             if moments.below(5) == 0 {
                 // Somewhere on its way: while it starts, reads its log or repeats it.
                 thread::sleep(Duration::from_millis(moments.below(80)));
@@ -197,7 +221,7 @@ fn at_430_a_killed_server_goes_on_where_its_log_ends_and_sends_nothing_twice() {
                 assert!(after.statuses.contains(&Some(served)), "what was served is no state of the log");
             }
         }
-        let mut serving = Serving::start(scenario, &log, &["--speed", "max"]);
+        let mut serving = Serving::keeping(scenario, &log, "max");
         serving.says("the scenario has ended").expect("it comes to its end");
         let served = serving.status();
         serving.kill();
@@ -220,7 +244,7 @@ fn at_430_a_killed_server_goes_on_where_its_log_ends_and_sends_nothing_twice() {
 fn a_run_that_was_never_killed_leaves_the_log_of_the_run() {
     let folder = tempfile::tempdir().unwrap();
     let log = folder.path().join("x.wal");
-    let mut serving = Serving::start("scenarios/drill_2_market_data_stale.toml", &log, &["--speed", "max"]);
+    let mut serving = Serving::keeping("scenarios/drill_2_market_data_stale.toml", &log, "max");
     serving.says("the scenario has ended").expect("it comes to its end");
     serving.kill();
     let committed = read_log("committed", &fs::read(root().join("wal-logs/drill_2_market_data_stale.wal")).unwrap());
@@ -235,7 +259,7 @@ fn a_log_of_another_run_is_refused_and_left_as_it_is() {
     let log = folder.path().join("x.wal");
     fs::copy(root().join("wal-logs/drill_2_market_data_stale.wal"), &log).unwrap();
     let before = fs::read(&log).unwrap();
-    let mut serving = Serving::start("scenarios/drill_5_ws_book_gap.toml", &log, &[]);
+    let mut serving = Serving::keeping("scenarios/drill_5_ws_book_gap.toml", &log, "1");
     assert_eq!(serving.says("http://"), None);
     assert_eq!(serving.child.wait().unwrap().code(), Some(2));
     assert!(fs::read(&log).unwrap() == before, "the log has changed");
@@ -247,7 +271,7 @@ fn a_server_that_is_asked_to_stop_stops_cleanly_and_can_go_on() {
     let folder = tempfile::tempdir().unwrap();
     let log = folder.path().join("x.wal");
     let scenario = "scenarios/drill_2_market_data_stale.toml";
-    let mut serving = Serving::start(scenario, &log, &["--speed", "40"]);
+    let mut serving = Serving::keeping(scenario, &log, "40");
     serving.says("http://").expect("it listens");
     thread::sleep(Duration::from_millis(200));
     serving.terminate();
@@ -257,7 +281,7 @@ fn a_server_that_is_asked_to_stop_stops_cleanly_and_can_go_on() {
     let last = stopped.log.entries.last().unwrap().seq;
     assert_eq!(said, format!("stopped after event {}", last.0));
     assert!(stopped.log.summary.end.is_none(), "it is not over");
-    let mut serving = Serving::start(scenario, &log, &["--speed", "max"]);
+    let mut serving = Serving::keeping(scenario, &log, "max");
     serving.says(&format!("goes on behind event {}", last.0)).expect("it goes on");
     serving.says("the scenario has ended").expect("it comes to its end");
     serving.terminate();
