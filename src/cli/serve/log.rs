@@ -30,7 +30,7 @@ pub(super) fn serve(project: &Project, args: &ServeArgs, mut serving: Serving<'_
     if let Some(snapshot) = &args.pause_at {
         require_snapshot(project, args, snapshot)?;
     }
-    let _server = serving.listen(&name, args.listen)?;
+    let _server = serving.listen(&name, args)?;
 
     let (board, stop) = (serving.board.clone(), serving.stop.clone());
     let mut pace = Pace::new(args.speed);

@@ -23,7 +23,7 @@ pub(super) fn serve(project: &Project, args: &ServeArgs, mut serving: Serving<'_
         anyhow::bail!("{} has no snapshot {name:?}; it has {}", scenario.full_name(), known.join(", "));
     }
     let recording = recording(project, &args.what, &scenario)?;
-    let _server = serving.listen(&scenario.full_name(), args.listen)?;
+    let _server = serving.listen(&scenario.full_name(), args)?;
 
     let (board, stop) = (serving.board.clone(), serving.stop.clone());
     let mut pace = Pace::new(args.speed);
