@@ -1,5 +1,6 @@
 //! Which answer a request gets: a pure function of method, path and board.
 
+use drillfold_kernel::units::Seq;
 use hyper::{Method, StatusCode};
 
 use super::Board;
@@ -8,50 +9,89 @@ use super::Board;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Answer {
     pub(super) status: StatusCode,
+    pub(super) kind: &'static str,
     pub(super) body: String,
     /// True where the methods that are allowed have to be named.
     pub(super) allow: bool,
+    /// The event after which what it shows stands, where that can be told.
+    pub(super) seq: Option<Seq>,
+    /// In how many seconds to ask again.
+    pub(super) retry_after_s: Option<u64>,
 }
 
 impl Answer {
-    fn ok(body: String) -> Self {
-        Self { status: StatusCode::OK, body, allow: false }
+    pub(super) fn ok(kind: &'static str, body: String) -> Self {
+        Self { status: StatusCode::OK, kind, body, allow: false, seq: None, retry_after_s: None }
     }
 
-    fn error(status: StatusCode, says: &str) -> Self {
-        Self { status, body: serde_json::json!({ "error": says }).to_string(), allow: false }
+    pub(super) fn error(status: StatusCode, says: &str) -> Self {
+        Self { status, ..Self::ok(JSON, serde_json::json!({ "error": says }).to_string()) }
     }
 }
 
-/// Answers a request. Source: AT-022 (health), AT-407 (no method but GET).
-pub(super) fn answer(method: &Method, path: &str, board: &Board) -> Answer {
-    let known = matches!(path, "/api/v1/status" | "/api/v1/health");
-    if !known {
-        return Answer::error(StatusCode::NOT_FOUND, "no such path; there are /api/v1/status and /api/v1/health");
+/// The content type of documents.
+pub(super) const JSON: &str = "application/json";
+
+/// What can be asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Resource {
+    Status,
+    Health,
+    Metrics,
+}
+
+impl Resource {
+    /// Every one with its path.
+    pub(super) const ALL: [(Self, &'static str); 3] =
+        [(Self::Status, "/api/v1/status"), (Self::Health, "/api/v1/health"), (Self::Metrics, "/metrics")];
+
+    /// Returns what stands at a path, byte for byte: nothing is decoded and no part is taken away.
+    pub(super) fn at(path: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|(_, of)| *of == path).map(|(resource, _)| resource)
     }
+
+    /// Returns its name where requests are counted.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Status => "status",
+            Self::Health => "health",
+            Self::Metrics => "metrics",
+        }
+    }
+}
+
+/// Answers a request; `metrics` are written where they are asked for. Source: AT-022 (health), AT-407 (no method but GET).
+pub(super) fn answer(method: &Method, path: &str, board: &Board, metrics: impl FnOnce() -> Answer) -> Answer {
+    let Some(resource) = Resource::at(path) else {
+        let paths = Resource::ALL.map(|(_, path)| path).join(", ");
+        return Answer::error(StatusCode::NOT_FOUND, &format!("no such path; there are {paths}"));
+    };
     if method != Method::GET {
         let refused = Answer::error(StatusCode::METHOD_NOT_ALLOWED, "read-only: GET is the only method");
         return Answer { allow: true, ..refused };
     }
+    if resource == Resource::Metrics {
+        return metrics();
+    }
     let Some(shown) = board.shown() else {
         return Answer::error(StatusCode::SERVICE_UNAVAILABLE, "no process is up");
     };
-    match path {
-        "/api/v1/status" => Answer::ok(shown.status.clone()),
-        _ => Answer::ok(
-            serde_json::json!({
-                "ok": true,
-                "build_id": shown.build_id,
-                "contract_version": shown.contract_version,
-            })
-            .to_string(),
-        ),
-    }
+    let body = match resource {
+        Resource::Status => shown.status.clone(),
+        Resource::Health | Resource::Metrics => serde_json::json!({
+            "ok": true,
+            "build_id": shown.build_id,
+            "contract_version": shown.contract_version,
+        })
+        .to_string(),
+    };
+    let seq = (resource == Resource::Status).then_some(shown.seq);
+    Answer { seq, ..Answer::ok(JSON, body) }
 }
 
 #[cfg(test)]
 mod tests {
-    use drillfold_kernel::units::{Seq, TimeMs};
+    use drillfold_kernel::units::TimeMs;
 
     use super::*;
     use crate::serve::Shown;
@@ -63,28 +103,46 @@ mod tests {
         board
     }
 
+    fn asked(method: &Method, path: &str, board: &Board) -> Answer {
+        answer(method, path, board, || Answer::ok("text/plain", "up".to_owned()))
+    }
+
     #[test]
     fn at_022_health_names_build_and_contract() {
-        let found = answer(&Method::GET, "/api/v1/health", &board());
-        assert_eq!(found.status, StatusCode::OK);
+        let found = asked(&Method::GET, "/api/v1/health", &board());
+        assert_eq!((found.status, found.seq), (StatusCode::OK, None));
         let document: serde_json::Value = serde_json::from_str(&found.body).unwrap();
         assert_eq!(document, serde_json::json!({ "ok": true, "build_id": "b-1", "contract_version": "5.2" }));
     }
 
     #[test]
     fn at_407_every_method_but_get_is_refused() {
-        for path in ["/api/v1/status", "/api/v1/health"] {
+        for (_, path) in Resource::ALL {
             for method in [Method::POST, Method::PUT, Method::DELETE, Method::PATCH, Method::HEAD, Method::OPTIONS] {
-                let found = answer(&method, path, &board());
+                let found = asked(&method, path, &board());
                 assert_eq!((found.status, found.allow), (StatusCode::METHOD_NOT_ALLOWED, true), "{method} {path}");
             }
         }
     }
 
     #[test]
+    fn a_status_says_after_which_event_it_stands() {
+        assert_eq!(asked(&Method::GET, "/api/v1/status", &board()).seq, Some(Seq(1)));
+    }
+
+    #[test]
     fn a_board_without_document_is_not_ok() {
-        assert_eq!(answer(&Method::GET, "/api/v1/status", &Board::new()).status, StatusCode::SERVICE_UNAVAILABLE);
-        assert_eq!(answer(&Method::GET, "/api/v1/health", &Board::new()).status, StatusCode::SERVICE_UNAVAILABLE);
-        assert_eq!(answer(&Method::GET, "/api/v1/other", &board()).status, StatusCode::NOT_FOUND);
+        assert_eq!(asked(&Method::GET, "/api/v1/status", &Board::new()).status, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(asked(&Method::GET, "/api/v1/health", &Board::new()).status, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(asked(&Method::GET, "/metrics", &Board::new()).body, "up");
+        assert_eq!(asked(&Method::GET, "/api/v1/other", &board()).status, StatusCode::NOT_FOUND);
+    }
+
+    #[test]
+    fn a_path_is_compared_byte_by_byte() {
+        for path in ["/api/v1/status/", "//api/v1/status", "/api/v1/%73tatus", "/x/../api/v1/status", "/API/v1/status"]
+        {
+            assert_eq!(asked(&Method::GET, path, &board()).status, StatusCode::NOT_FOUND, "{path}");
+        }
     }
 }

@@ -55,6 +55,9 @@ const CRATES: &[(&str, &[&str])] = &[
     ("anyhow", &["cli/"]),
     ("ureq", &["cli/fetch.rs"]),
     ("hyper", &["serve/"]),
+    ("governor", &["serve/limits.rs"]),
+    ("prometheus_client", &["serve/metrics.rs"]),
+    ("tokio_io_timeout", &["serve/server.rs"]),
     ("tokio", &["serve/"]),
     ("annotate_snippets", &["scenario/"]),
     ("schemars", &["scenario/"]),
@@ -70,7 +73,12 @@ const MAY_WAIT: &[(&str, &str)] = &[
     ("wal/clock.rs", "Instant"),
     ("serve/server.rs", "std::thread"),
     ("serve/server.rs", "std::net"),
+    // Addresses, for counting clients apart and telling a host's address from its name.
+    ("serve/limits.rs", "std::net"),
+    ("serve/admit.rs", "std::net"),
     ("serve/stop.rs", "std::thread"),
+    // A second signal ends the process at once.
+    ("serve/stop.rs", "std::process"),
     // A capture of a running system says when it was made.
     ("cli/capture.rs", "SystemTime"),
 ];

@@ -33,7 +33,7 @@ pub(super) fn serve(project: &Project, args: &ServeArgs, mut serving: Serving<'_
     if let Some(snapshot) = &args.pause_at {
         require_snapshot(project, args, snapshot)?;
     }
-    let _server = serving.listen(&name, args.listen)?;
+    let _server = serving.listen(&name, args)?;
 
     let last = show(args, &mut files, &mut serving)?;
     Ok(serving.say(&format!("stopped after event {}", last.0))?)

@@ -36,7 +36,7 @@ pub(super) fn serve(project: &Project, args: &ServeArgs, mut serving: Serving<'_
         None => None,
     };
     let past = kept.as_ref().map_or(Seq(0), KeptLog::past);
-    let _server = serving.listen(&scenario.full_name(), args.listen)?;
+    let _server = serving.listen(&scenario.full_name(), args)?;
     if let Some(torn) = kept.as_ref().and_then(KeptLog::torn) {
         let (file, kept_in) = (torn.file.display(), torn.kept_in.display());
         serving
