@@ -2,12 +2,48 @@
 
 use hyper::{Method, StatusCode};
 
-use super::Board;
+use super::{Board, owner, page};
+
+/// What a body is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Media {
+    Json,
+    Html,
+    Css,
+    Script,
+    /// The stream of events, which is the body itself.
+    Events,
+}
+
+impl Media {
+    /// Returns the value of `Content-Type`.
+    pub(super) const fn content_type(self) -> &'static str {
+        match self {
+            Self::Json => "application/json",
+            Self::Html => "text/html; charset=utf-8",
+            Self::Css => "text/css; charset=utf-8",
+            Self::Script => "text/javascript; charset=utf-8",
+            Self::Events => "text/event-stream",
+        }
+    }
+
+    /// Returns the value of `Content-Security-Policy`: the page may use its own files and its own stream, and nothing else.
+    pub(super) const fn policy(self) -> &'static str {
+        match self {
+            Self::Html => {
+                "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; \
+                 base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+            }
+            Self::Json | Self::Css | Self::Script | Self::Events => "default-src 'none'",
+        }
+    }
+}
 
 /// An answer, before it becomes HTTP.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Answer {
     pub(super) status: StatusCode,
+    pub(super) media: Media,
     pub(super) body: String,
     /// True where the methods that are allowed have to be named.
     pub(super) allow: bool,
@@ -15,23 +51,43 @@ pub(super) struct Answer {
 
 impl Answer {
     fn ok(body: String) -> Self {
-        Self { status: StatusCode::OK, body, allow: false }
+        Self { status: StatusCode::OK, media: Media::Json, body, allow: false }
+    }
+
+    fn file(media: Media, text: &str) -> Self {
+        Self { media, ..Self::ok(text.to_owned()) }
     }
 
     fn error(status: StatusCode, says: &str) -> Self {
-        Self { status, body: serde_json::json!({ "error": says }).to_string(), allow: false }
+        Self { status, ..Self::ok(serde_json::json!({ "error": says }).to_string()) }
+    }
+
+    /// Refuses a stream because there are too many.
+    pub(super) fn no_more_streams() -> Self {
+        Self::error(StatusCode::SERVICE_UNAVAILABLE, "too many streams are open; try again when another has ended")
     }
 }
 
-/// Answers a request. Source: AT-022 (health), AT-407 (no method but GET).
+/// All paths that there are.
+const PATHS: [&str; 7] =
+    ["/", "/page.css", "/page.js", "/api/v1/status", "/api/v1/health", "/api/v1/stream", "/api/v1/vocabulary"];
+
+/// Answers a request; a stream is opened by whoever gets the answer. Source: AT-022 (health), AT-407 (no method but GET).
 pub(super) fn answer(method: &Method, path: &str, board: &Board) -> Answer {
-    let known = matches!(path, "/api/v1/status" | "/api/v1/health");
-    if !known {
-        return Answer::error(StatusCode::NOT_FOUND, "no such path; there are /api/v1/status and /api/v1/health");
+    if !PATHS.contains(&path) {
+        return Answer::error(StatusCode::NOT_FOUND, &format!("no such path; there are {}", PATHS.join(", ")));
     }
     if method != Method::GET {
         let refused = Answer::error(StatusCode::METHOD_NOT_ALLOWED, "read-only: GET is the only method");
         return Answer { allow: true, ..refused };
+    }
+    match path {
+        "/" => return Answer::file(Media::Html, page::HTML),
+        "/page.css" => return Answer::file(Media::Css, page::CSS),
+        "/page.js" => return Answer::file(Media::Script, page::SCRIPT),
+        "/api/v1/vocabulary" => return Answer::ok(owner::vocabulary().to_string()),
+        "/api/v1/stream" => return Answer::file(Media::Events, ""),
+        _ => {}
     }
     let Some(shown) = board.shown() else {
         return Answer::error(StatusCode::SERVICE_UNAVAILABLE, "no process is up");
@@ -73,7 +129,7 @@ mod tests {
 
     #[test]
     fn at_407_every_method_but_get_is_refused() {
-        for path in ["/api/v1/status", "/api/v1/health"] {
+        for path in PATHS {
             for method in [Method::POST, Method::PUT, Method::DELETE, Method::PATCH, Method::HEAD, Method::OPTIONS] {
                 let found = answer(&method, path, &board());
                 assert_eq!((found.status, found.allow), (StatusCode::METHOD_NOT_ALLOWED, true), "{method} {path}");

@@ -4,6 +4,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use drillfold_kernel::units::{Seq, TimeMs};
 
+use super::{Change, Course};
+
 /// What the endpoints show: the status after one event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shown {
@@ -33,6 +35,22 @@ pub enum Stage {
     Ended,
 }
 
+/// Where the events come from, with its name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Source {
+    /// Nobody has said.
+    #[default]
+    Unnamed,
+    /// A simulated drill.
+    Drill(String),
+    /// A log of the past, read again.
+    Replay(String),
+    /// A log that something else is writing.
+    Log(String),
+    /// A feed from outside.
+    Feed(String),
+}
+
 /// What a reader finds on a board.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct View {
@@ -40,6 +58,10 @@ pub struct View {
     pub shown: Option<Arc<Shown>>,
     /// Whether it goes on changing.
     pub stage: Stage,
+    /// Where the events come from.
+    pub source: Source,
+    /// How the mode went.
+    pub course: Arc<Course>,
     /// Counts what was put on the board, so that a reader sees whether something has since.
     pub version: u64,
 }
@@ -78,11 +100,27 @@ impl Board {
         self.change(|view| view.stage = stage);
     }
 
+    /// Says where the events come from.
+    pub fn source(&self, source: Source) {
+        self.change(|view| view.source = source);
+    }
+
+    /// Tells that the mode has changed, or that a process went down or came up.
+    pub fn changed(&self, change: Change) {
+        self.change(|view| Arc::make_mut(&mut view.course).add(change));
+    }
+
     /// Returns what is on the board.
     #[must_use]
     pub fn view(&self) -> View {
         // A writer that failed cannot have left half a value behind: values are whole or absent.
         self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Returns the version of what is on the board.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).version
     }
 
     /// Returns what is shown.

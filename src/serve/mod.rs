@@ -17,9 +17,15 @@
 
 mod answer;
 mod board;
+mod course;
+mod owner;
+mod page;
 mod server;
 mod stop;
+mod stream;
 
-pub use board::{Board, Shown, Stage, View};
+pub use board::{Board, Shown, Source, Stage, View};
+pub use course::{CHANGES_MAX, Change, Course};
+pub use owner::Owner;
 pub use server::{Limits, ServeError, Server};
 pub use stop::Stop;

@@ -25,7 +25,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("judge", &["sim", "replay", "scenario", "wal", "contract", "text"]),
     ("inspect", &["judge", "replay", "wal", "contract", "text"]),
     ("evidence", &["judge", "inspect", "replay", "contract", "wal", "storage", "text"]),
-    ("serve", &[]),
+    // What the page shows is validated first, by the contract's own rules.
+    ("serve", &["contract"]),
     (
         "cli",
         &[
@@ -55,7 +56,9 @@ const CRATES: &[(&str, &[&str])] = &[
     ("anyhow", &["cli/"]),
     ("ureq", &["cli/fetch.rs"]),
     ("hyper", &["serve/"]),
+    ("socket2", &["serve/"]),
     ("tokio", &["serve/"]),
+    ("tokio_io_timeout", &["serve/"]),
     ("annotate_snippets", &["scenario/"]),
     ("schemars", &["scenario/"]),
 ];

@@ -11,6 +11,7 @@ use crate::{
     judge::run::run_shown,
     replay::Folder,
     scenario::model::Scenario,
+    serve::Source,
 };
 
 /// Runs a scenario and serves its status until the process is told to stop.
@@ -25,6 +26,7 @@ pub(super) fn serve(project: &Project, args: &ServeArgs, mut serving: Serving<'_
     let recording = recording(project, &args.what, &scenario)?;
     let _server = serving.listen(&scenario.full_name(), args.listen)?;
 
+    serving.board.source(Source::Drill(scenario.full_name()));
     let (board, stop) = (serving.board.clone(), serving.stop.clone());
     let mut pace = Pace::new(args.speed);
     let mut publisher = Publisher::default();
