@@ -194,3 +194,219 @@ fn source(source: &Source) -> Value {
     };
     json!({ "kind": kind, "name": name })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use drillfold_kernel::{
+        registry::OwnerReason,
+        units::{Seq, TimeMs},
+    };
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{
+        contract::{
+            owner_view,
+            validator::tests::{active, latched, reduce_only},
+        },
+        serve::{Change, Shown},
+    };
+
+    fn view_of(document: &Value) -> Value {
+        let owner = Owner::new().unwrap();
+        owner.view(Some(&document.to_string()), &Stage::Running, &Course::default())
+    }
+
+    /// Checks that a view shows no state, and says why in this sentence.
+    #[track_caller]
+    fn closed(view: &Value, sentence: &str) {
+        assert_eq!((&view["fail_closed"], &view["may_open"]), (&json!(true), &json!(false)), "{view}");
+        assert_eq!(view["sentence"], sentence);
+        assert_eq!((view.get("mode"), view.get("unblock")), (None, None));
+    }
+
+    /// Derives the owner view again, so that it is not what makes a document invalid.
+    fn derived(mut document: Value) -> Value {
+        let view = owner_view::derive(document.as_object().unwrap());
+        document["owner_view"] = view;
+        document
+    }
+
+    const INVALID: &str = "The status document breaks the contract.";
+
+    #[test]
+    fn a_valid_document_is_shown_as_it_is() {
+        let view = view_of(&active());
+        assert_eq!(
+            (&view["fail_closed"], &view["mode"], &view["may_open"]),
+            (&json!(false), &json!("Active"), &json!(true))
+        );
+        assert_eq!((&view["unblock"], &view["reasons"]), (&json!([]), &json!([])));
+        let reason = ModeReason::ReduceonlyOpenPermissionLatched;
+        let code = OpenPermissionReason::WsBookGapReconcileRequired;
+        let document = latched(&[reason], &[code]);
+        let view = view_of(&document);
+        assert_eq!((&view["mode"], &view["may_open"]), (&json!("ReduceOnly"), &json!(false)));
+        assert_eq!(view["sentence"], document["owner_view"]["owner_message"]);
+        assert_eq!(view["unblock"], document["owner_view"]["unblock"]);
+        assert_eq!(view["reasons"], json!([{ "token": reason.token(), "text": reason.text() }]));
+        assert_eq!(view["latch"], json!({ "set": true, "codes": [{ "token": code.token(), "text": code.text() }] }));
+    }
+
+    #[test]
+    fn a_full_ledger_queue_opens_nothing_and_is_said() {
+        let mut document = active();
+        document["wal_queue_depth"] = document["wal_queue_capacity"].clone();
+        let view = view_of(&derived(document));
+        assert_eq!((&view["mode"], &view["may_open"]), (&json!("Active"), &json!(false)));
+        assert!(view["caveat"].as_str().unwrap().contains("queue is full"));
+    }
+
+    #[test]
+    fn without_any_one_key_no_state_is_shown() {
+        for key in active().as_object().unwrap().keys() {
+            let mut document = active();
+            document.as_object_mut().unwrap().shift_remove(key);
+            let view = view_of(&document);
+            closed(&view, INVALID);
+            assert!(view["findings"].to_string().contains(key.as_str()), "{key}: {view}");
+        }
+    }
+
+    #[test]
+    fn what_no_registry_knows_is_not_shown() {
+        let reasons = reduce_only(&[ModeReason::ReduceonlyPolicyStale]);
+        let codes =
+            latched(&[ModeReason::ReduceonlyOpenPermissionLatched], &[OpenPermissionReason::RestartReconcileRequired]);
+        let cases = [
+            (&reasons, "trading_mode", json!("Sideways")),
+            (&reasons, "mode_reasons", json!(["NO_SUCH_REASON"])),
+            (&reasons, "mode_reasons", json!([ModeReason::ReduceonlyPolicyStale.token(), "NO_SUCH_REASON"])),
+            (&codes, "open_permission_reason_codes", json!(["NO_SUCH_CODE"])),
+            (&reasons, "further_key", json!(1)),
+        ];
+        for (document, key, value) in cases {
+            let mut document = document.clone();
+            document[key] = value;
+            closed(&view_of(&derived(document)), INVALID);
+        }
+        let mut document = active();
+        document["owner_view"]["owner_message"] = json!("All is well.");
+        closed(&view_of(&document), INVALID);
+    }
+
+    #[test]
+    fn without_a_document_or_events_no_state_is_shown() {
+        let owner = Owner::new().unwrap();
+        let (status, course) = (active().to_string(), Course::default());
+        closed(&owner.view(None, &Stage::Running, &course), "No process of the safety layer is up.");
+        let silent = owner.view(Some(&status), &Stage::Silent, &course);
+        closed(&silent, "Events should come and do not: whoever writes them may be gone.");
+        for text in ["", "{", "nothing", "{\"trading_mode\": \"Active\"} and more"] {
+            let view = owner.view(Some(text), &Stage::Running, &course);
+            closed(&view, "The status document can't be read.");
+        }
+        for text in ["[]", "null", "\"Active\"", "{}"] {
+            closed(&owner.view(Some(text), &Stage::Running, &course), INVALID);
+        }
+    }
+
+    #[test]
+    fn findings_are_bounded_and_counted() {
+        let view = view_of(&json!({}));
+        let findings = view["findings"].as_array().unwrap();
+        assert_eq!(findings.len(), FINDINGS_MAX + 1);
+        assert!(findings.last().unwrap().as_str().unwrap().starts_with("and "), "{findings:?}");
+    }
+
+    #[test]
+    fn since_when_is_said_only_of_the_mode_that_is_shown() {
+        let owner = Owner::new().unwrap();
+        let mut course = Course::default();
+        let view = |course: &Course| owner.view(Some(&active().to_string()), &Stage::Running, course);
+        assert_eq!(view(&course)["since"], Value::Null);
+        let change = |seq, mode| Change {
+            seq: Seq(seq),
+            at: TimeMs(1_000),
+            mode,
+            primary: mode.map(|_| OwnerReason::StateIdleHealthy),
+        };
+        course.add(change(1, Some(TradingMode::Active)));
+        assert_eq!(view(&course)["since"], json!({ "seq": 1, "at_ms": 1_000 }));
+        course.add(change(5, None));
+        let found = view(&course);
+        assert_eq!(found["since"], Value::Null);
+        let modes: Vec<&Value> =
+            found["timeline"]["changes"].as_array().unwrap().iter().map(|change| &change["mode"]).collect();
+        assert_eq!(modes, [&Value::Null, &json!("Active")]);
+    }
+
+    #[test]
+    fn a_message_has_the_document_as_it_is() {
+        let owner = Owner::new().unwrap();
+        let shown = |status: &str| View {
+            shown: Some(Arc::new(Shown {
+                status: status.to_owned(),
+                build_id: "b".to_owned(),
+                contract_version: "5.2".to_owned(),
+                seq: Seq(7),
+                at: TimeMs(9),
+            })),
+            stage: Stage::Paused("tripped".to_owned()),
+            source: Source::Drill("d".to_owned()),
+            ..View::default()
+        };
+        let message = owner.message(&shown("{\"a\": 1.50}"));
+        assert!(message.ends_with(",\"status\":{\"a\": 1.50}}"), "{message}");
+        let read: Value = serde_json::from_str(&message).unwrap();
+        assert_eq!(
+            (&read["schema"], &read["stage"], &read["paused_at"]),
+            (&json!(STREAM_SCHEMA), &json!("paused"), &json!("tripped"))
+        );
+        assert_eq!((&read["seq"], &read["at_ms"]), (&json!(7), &json!(9)));
+        assert_eq!(read["source"], json!({ "kind": "drill", "name": "d" }));
+        let read: Value = serde_json::from_str(&owner.message(&shown("no \"JSON\"\n"))).unwrap();
+        assert_eq!((&read["status"], &read["view"]["fail_closed"]), (&json!("no \"JSON\"\n"), &json!(true)));
+        let read: Value = serde_json::from_str(&owner.message(&View::default())).unwrap();
+        assert_eq!(
+            (&read["status"], &read["seq"], &read["view"]["fail_closed"]),
+            (&Value::Null, &Value::Null, &json!(true))
+        );
+    }
+
+    #[test]
+    fn the_vocabulary_has_every_key_and_token() {
+        let vocabulary = vocabulary();
+        assert_eq!(vocabulary["keys"].as_array().unwrap().len(), 35);
+        for (list, count) in
+            [("mode_reasons", ModeReason::ALL.len()), ("open_permission_reason_codes", OpenPermissionReason::ALL.len())]
+        {
+            assert_eq!(vocabulary[list].as_array().unwrap().len(), count, "{list}");
+        }
+        assert_eq!(vocabulary["trading_mode"], json!(["Active", "ReduceOnly", "Kill"]));
+    }
+
+    proptest! {
+        /// Whatever stands on the board, the message is JSON, and a state is shown only of a document without findings.
+        #[test]
+        fn prop_any_text_is_a_message_and_only_a_valid_document_a_state(
+            text in "\\PC{0,40}|[\\[\\]{}\":,0-9a-z \n]{0,60}",
+            key in proptest::sample::select(active().as_object().unwrap().keys().cloned().collect::<Vec<_>>()),
+            value in prop_oneof![Just(json!(null)), Just(json!("x")), Just(json!(-7)), Just(json!([3])), Just(json!({}))],
+        ) {
+            let owner = Owner::new().unwrap();
+            closed(&owner.view(Some(&text), &Stage::Running, &Course::default()), match serde_json::from_str::<Value>(&text) {
+                Ok(_) => INVALID,
+                Err(_) => "The status document can't be read.",
+            });
+            let mut document = active();
+            // Null is a certificate's expiry, of one that is missing; it contradicts PASS here. So all of these are wrong.
+            document[&key] = value.clone();
+            let view = view_of(&document);
+            let text_key = ["build_id", "runtime_config_hash"].contains(&key.as_str()) && value == json!("x");
+            prop_assert_eq!(&view["fail_closed"], &json!(!text_key), "{}: {}", key, value);
+        }
+    }
+}
