@@ -192,6 +192,9 @@ function glance(wanted) {
     const size = parseFloat(getComputedStyle(element).fontSize);
     if (size >= largest) wrong.push(["largest", `${element.localName} "${text(element).slice(0, 30)}" is ${size} px, the mode ${largest} px`]);
   }
+  const signs = [...document.querySelectorAll("#answer g")].filter((sign) => getComputedStyle(sign).display !== "none");
+  const sign = `of-${document.documentElement.dataset.state}`;
+  if (signs.length !== 1 || !signs[0].classList.contains(sign)) wrong.push(["sign", `there is no sign ${sign}, or another one`]);
   if (scrollY !== 0) wrong.push(["glance", "the page is scrolled"]);
   const wide = document.documentElement.scrollWidth;
   if (wide > innerWidth) wrong.push(["overflow", `the page is ${wide} px wide on a screen of ${innerWidth} px`]);
@@ -218,7 +221,7 @@ function wantedOf(status, message) {
     mode: status.trading_mode,
     "answer-text": mayOpen ? "Yes. New risk may be opened." : "No. Do not open new risk.",
     sentence: status.owner_view.owner_message,
-    since: `/^Since ${since.replace(".", "\\.")} UTC, \\d+ [A-Z][a-z]+ \\d{4}, for /`,
+    since: `/^Since ${since.replace(".", "\\.")} UTC(, \\d+ [A-Z][a-z]+ \\d{4})?, for /`,
     condition: first ? first.condition : "Nothing. Nothing blocks.",
     "scene-text": "/Not live trading\\.$/",
   };
@@ -234,7 +237,7 @@ async function unknownIsShown(page, says) {
   const wrong = await page.evaluate(glance, { ...UNKNOWN, sentence: `/${says}/` });
   const looks = await page.evaluate(() => ({
     state: document.documentElement.dataset.state,
-    check: document.querySelector(".of-open").checkVisibility(),
+    check: getComputedStyle(document.querySelector(".of-open")).display !== "none",
     texts: ["condition", "current", "reasons", "raw"].map((id) => document.getElementById(id).checkVisibility()),
     rest: document.body.innerText,
   }));
@@ -448,6 +451,7 @@ async function checkChecks(browser, options) {
     ["something over the mode", null, "#step { position: fixed; inset: 0; margin: 0 }", "glance"],
     ["a page that is too wide", null, "main { min-width: 3000px }", "overflow"],
     ["grey on grey", null, "#sentence { color: #888; background: #777 }", "axe"],
+    ["no sign", null, "#answer svg g { display: none !important }", "sign"],
     ["another mode", () => { document.getElementById("mode").textContent = "Active"; }, "", "text"],
     ["another step", () => { document.getElementById("current").textContent = "ws_event_lag_ms=1"; }, "", "text"],
     ["a complaint", () => console.error("broken"), "", "console"],

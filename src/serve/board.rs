@@ -1,6 +1,9 @@
 //! What is shown at the moment.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, PoisonError, RwLock},
+};
 
 use drillfold_kernel::units::{Seq, TimeMs};
 
@@ -51,6 +54,9 @@ pub enum Source {
     Feed(String),
 }
 
+/// Configured values by their names, as plain decimals: a status names them where it says what has to happen.
+pub type Configured = BTreeMap<&'static str, String>;
+
 /// What a reader finds on a board.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct View {
@@ -62,6 +68,8 @@ pub struct View {
     pub source: Source,
     /// How the mode went.
     pub course: Arc<Course>,
+    /// The configured values by their names, as plain decimals.
+    pub configured: Arc<Configured>,
     /// Counts what was put on the board, so that a reader sees whether something has since.
     pub version: u64,
 }
@@ -108,6 +116,11 @@ impl Board {
     /// Tells that the mode has changed, or that a process went down or came up.
     pub fn changed(&self, change: Change) {
         self.change(|view| Arc::make_mut(&mut view.course).add(change));
+    }
+
+    /// Says with which configuration the process works that came up.
+    pub fn configured(&self, configured: Configured) {
+        self.change(|view| view.configured = Arc::new(configured));
     }
 
     /// Returns what is on the board.

@@ -24,7 +24,7 @@ mod server;
 mod stop;
 mod stream;
 
-pub use board::{Board, Shown, Source, Stage, View};
+pub use board::{Board, Configured, Shown, Source, Stage, View};
 pub use course::{CHANGES_MAX, Change, Course};
 pub use owner::Owner;
 pub use server::{Limits, ServeError, Server};

@@ -6,10 +6,12 @@
 //!
 //! Source: contract 5.2, status document; specs/serve.md.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use drillfold_kernel::registry::{ModeReason, OpenPermissionReason, TradingMode};
 use serde_json::{Map, Value, json, value::RawValue};
 
-use super::{Course, Source, Stage, View};
+use super::{Configured, Course, Source, Stage, View};
 use crate::contract::{
     open_permission::document_refuses_open,
     validator::{BuiltInSchema, Options, Validator, ValidatorError},
@@ -55,6 +57,7 @@ impl Owner {
             "seq": shown.map(|shown| shown.seq.0),
             "at_ms": shown.map(|shown| shown.at.0),
             "view": self.view(shown.map(|shown| shown.status.as_str()), &board.stage, &board.course),
+            "limits": shown.map(|shown| limits(&shown.status, &board.configured)),
         });
         let mut text = head.to_string();
         // The document goes as it is, numbers to the last digit; what is no JSON goes as text.
@@ -154,6 +157,14 @@ fn open(mode: TradingMode, keys: &Map<String, Value>, document: &Value, course: 
         },
         "timeline": timeline(course),
     })
+}
+
+/// Returns the configured values that a document names anywhere, by their names: what a step asks for is `lag<=lag_max`, and
+/// an owner wants to know how much that is.
+fn limits<'a>(status: &str, configured: &'a Configured) -> BTreeMap<&'static str, &'a str> {
+    let is_part = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
+    let named: BTreeSet<&str> = status.split(|letter| !is_part(letter)).collect();
+    configured.iter().filter(|(name, _)| named.contains(*name)).map(|(name, value)| (*name, value.as_str())).collect()
 }
 
 /// Returns the tokens of a list, each with what the registry says of it.
@@ -367,6 +378,12 @@ mod tests {
         );
         assert_eq!((&read["seq"], &read["at_ms"]), (&json!(7), &json!(9)));
         assert_eq!(read["source"], json!({ "kind": "drill", "name": "d" }));
+        assert_eq!(read["limits"], json!({}));
+        let configured: Configured =
+            [("lag", "3".to_owned()), ("lag_max", "0.5".to_owned()), ("other", "1".to_owned())].into();
+        let named = View { configured: Arc::new(configured), ..shown("{\"a\": \"lag_ms<=lag_max\"}") };
+        let read: Value = serde_json::from_str(&owner.message(&named)).unwrap();
+        assert_eq!(read["limits"], json!({ "lag_max": "0.5" }));
         let read: Value = serde_json::from_str(&owner.message(&shown("no \"JSON\"\n"))).unwrap();
         assert_eq!((&read["status"], &read["view"]["fail_closed"]), (&json!("no \"JSON\"\n"), &json!(true)));
         let read: Value = serde_json::from_str(&owner.message(&View::default())).unwrap();

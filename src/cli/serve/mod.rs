@@ -11,7 +11,10 @@ use drillfold_kernel::{
 
 use super::{EXIT_HOLDS, project::Project};
 use crate::{
-    contract::document::{document, to_text},
+    contract::{
+        config::plain_values,
+        document::{document, to_text},
+    },
     replay::Folder,
     serve::{Board, Change, Limits, Server, Shown, Stage, Stop},
     wal::{Clock as _, SystemClock},
@@ -176,6 +179,9 @@ impl Publisher {
             return;
         }
         let before = self.mode.replace(mode);
+        if mode.is_some() && before.flatten().is_none() {
+            board.configured(plain_values(&core.config));
+        }
         let status = folder.kernel().status();
         let primary = status.and_then(|status| {
             let code = document(&status).pointer("/owner_view/primary_owner_reason_code")?.as_str().map(str::to_owned);

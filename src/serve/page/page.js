@@ -58,6 +58,7 @@ function judge(text, vocabulary) {
   if (view.fail_closed) return message;
   demand(message.stage !== "silent", "The server shows a state although no events come.");
   demand(Number.isSafeInteger(message.seq) && Number.isSafeInteger(message.at_ms), "The state has no time.");
+  demand(isObject(message.limits) && Object.values(message.limits).every(isText), "The server's message is incomplete.");
   checkStatus(status, vocabulary);
   checkView(view, status);
   return message;
@@ -156,6 +157,11 @@ function lasting(ms) {
   return minutes < 2880 ? `${Math.floor(minutes / 60)} h ${minutes % 60} min` : `${Math.floor(minutes / 1440)} days`;
 }
 
+function sinceOf(since, now) {
+  const day = dayOf(since) === dayOf(now) ? "" : `, ${dayOf(since)}`;
+  return `Since ${clockOf(since)} UTC${day}, for ${lasting(Math.max(0, now - since))}`;
+}
+
 function showScene(message) {
   const kind = message.source?.kind;
   const name = message.source?.name;
@@ -186,18 +192,28 @@ function showTimeline(timeline) {
   writeOrHide("left-off", timeline.left_off > 0 ? `${timeline.left_off} earlier changes are no longer kept.` : "");
 }
 
-function showSteps(steps) {
+// The configured values that a step names, as "name=value".
+function limitsOf({ condition, target }, limits) {
+  const named = new Set(`${condition} ${target}`.match(/\w+/g));
+  return [...named].filter((name) => Object.hasOwn(limits, name)).map((name) => `${name}=${limits[name]}`).join(", ");
+}
+
+function showSteps(steps, limits) {
   const [first, ...others] = steps;
   element("values").hidden = !first;
   hide("findings");
   if (!first) {
     write("condition", "Nothing. Nothing blocks.");
-    hide("who", "more");
+    write("who", "");
+    hide("more");
   } else {
     fill("condition", [first.condition], (text) => make("span", ...broken(text)));
     fill("current", [first.current], (text) => make("span", ...broken(text)));
     fill("target", [first.target], (text) => make("span", ...broken(text)));
-    writeOrHide("who", first.type === "MANUAL" ? "A person has to act." : "The layer does this by itself.");
+    const named = limitsOf(first, limits);
+    element("limits-part").hidden = !named;
+    fill("limits", [named], (text) => make("span", ...broken(text)));
+    write("who", first.type === "MANUAL" ? ", by a person" : ", by itself");
     element("more").hidden = others.length === 0;
     const link = element("more").firstElementChild;
     link.textContent = `and ${others.length} more`;
@@ -205,7 +221,8 @@ function showSteps(steps) {
   element("steps-part").hidden = steps.length < 2;
   fill("steps", steps, ({ type, condition, current, target }) => {
     const row = (name, text) => [make("dt", name), make("dd", ...broken(text))];
-    const values = make("dl", ...row("Now", current), ...row("Needed", target));
+    const named = limitsOf({ condition, target }, limits);
+    const values = make("dl", ...row("Now", current), ...row("Needed", target), ...(named ? row("Where", named) : []));
     values.className = "values";
     return make("li", make("strong", ...broken(condition)), ` ${type === "MANUAL" ? "(a person)" : "(by itself)"}`, values);
   });
@@ -234,10 +251,11 @@ function show(message) {
   write("answer-text", answer);
   write("sentence", view.sentence);
   writeOrHide("caveat", view.caveat);
-  write("clock", `State of ${clockOf(message.at_ms)} UTC, ${dayOf(message.at_ms)}, event ${message.seq}`);
-  const since = view.since && `Since ${clockOf(view.since.at_ms)} UTC, ${dayOf(view.since.at_ms)}, for ${lasting(Math.max(0, message.at_ms - view.since.at_ms))}`;
-  writeOrHide("since", since ?? "Since when is not known.");
-  showSteps(view.unblock);
+  write("moment", `State of ${clockOf(message.at_ms)} UTC, ${dayOf(message.at_ms)}`);
+  write("event", `, event ${message.seq}`);
+  write("since", view.since ? sinceOf(view.since.at_ms, message.at_ms) : "Since when is not known.");
+  element("since").hidden = false;
+  showSteps(view.unblock, message.limits);
   write("mode-text", `${view.mode}: ${view.mode_text}`);
   showTokens("reasons", view.reasons);
   write("latch-text", view.latch.set ? "The latch is set: nothing may open until it is released." : "The latch is not set.");
@@ -261,10 +279,12 @@ function showUnknown(sentence, step, findings = []) {
   write("mode", "Unknown");
   write("answer-text", "No. Do not open new risk: state unknown.");
   write("sentence", sentence);
-  write("clock", "No state");
+  write("moment", "No state");
+  write("event", "");
+  write("who", "");
   made.delete("condition");
   write("condition", step);
-  hide("caveat", "since", "values", "who", "more", "below", "timeline-part", "raw-part");
+  hide("caveat", "since", "values", "more", "below", "timeline-part", "raw-part");
   element("findings").hidden = findings.length === 0;
   fill("findings", findings, (text) => make("li", ...broken(text)));
   document.title = "Unknown: do not open new risk";
