@@ -293,7 +293,8 @@ function showUnknown(sentence, step, findings = []) {
 
 // ---- The stream
 
-let last = { heard: 0, seq: null, moved: 0 };
+// When a message came last, and since when the layer has taken no event: over connections, so that none makes it younger.
+const last = { heard: 0, seq: null, moved: 0 };
 let attempt = null;
 
 function lost(sentence) {
@@ -338,7 +339,7 @@ async function fetched(path, signal) {
 async function follow(signal) {
   const vocabulary = readVocabulary(await (await fetched("/api/v1/vocabulary", signal)).json());
   const answer = await fetched("/api/v1/stream", signal);
-  last = { heard: performance.now(), seq: null, moved: performance.now() };
+  last.heard = performance.now();
   attempt.connected = true;
   const reader = answer.body.pipeThrough(new TextDecoderStream("utf-8", { fatal: true })).getReader();
   let waiting = "";
