@@ -129,7 +129,7 @@ pub fn main(arguments: impl IntoIterator<Item = std::ffi::OsString>, out: &mut d
         Command::Import(args) => (import::import(&project, &args, out), EXIT_UNCHECKED),
         Command::Evidence(args) => (evidence::evidence(&project, &args, out, err), EXIT_UNCHECKED),
         #[cfg(feature = "net")]
-        Command::Serve(args) => (serve::serve(&project, &args, out), EXIT_UNCHECKED),
+        Command::Serve(args) => (serve::serve(&project, &args, out, err), EXIT_UNCHECKED),
         Command::Validate(args) => return validate::validate(&args, out),
         Command::Registry(args) => return registry::registry(&args, out),
     };

@@ -22,11 +22,14 @@ use crate::{
         document::document,
         open_permission::refuses_open,
     },
-    replay::{Folder, RecordError, Recorded, Recorder},
+    replay::{Folder, KeptLog, RecordError, Recorded, Recorder},
     scenario::model::{ExpectationKind, Scenario, SnapshotWhen},
     sim::{self, Deployment, Ending, RecordedInput, SimError, Simulation},
-    wal::{MARK_NAME_SIZE_BYTES_MAX, Mark, MarkKind, TEXT_SIZE_BYTES_MAX},
+    wal::{Digest256, LogHeader, MARK_NAME_SIZE_BYTES_MAX, Mark, MarkKind, TEXT_SIZE_BYTES_MAX},
 };
+
+/// For how long a process that was killed from outside is away, in simulated ms: as long as a restart by a supervisor.
+const RESTART_MS: i64 = 1_000;
 
 /// Why a scenario can't be run.
 #[derive(Debug, Error)]
@@ -147,29 +150,27 @@ pub fn run_watched(
         watch(seq, event, folder);
         ControlFlow::Continue(())
     };
-    run_shown(scenario, recording, watch, |_, _| ControlFlow::Continue(()))
+    run_shown(scenario, recording, None, watch, |_, _| ControlFlow::Continue(()))
 }
 
 /// As [`run_watched`], with a word about every snapshot when it is taken: its name, and the document, `None` where no
 /// process was up. Either may end the run after the event at hand, which is then not complete.
+///
+/// With a log to keep, each event is durable in it before it is folded, and a run that it has the beginning of goes on
+/// behind that: the run's process was killed there.
 ///
 /// # Errors
 /// [`RunError`].
 pub fn run_shown(
     scenario: &Scenario,
     recording: Option<Vec<RecordedInput>>,
+    kept: Option<KeptLog>,
     mut watch: impl FnMut(Seq, &Event, &Folder) -> ControlFlow<()>,
     mut taken: impl FnMut(&str, Option<&Value>) -> ControlFlow<()>,
 ) -> Result<Outcome, RunError> {
     let not_recorded = |source| RunError::Record { scenario: scenario.full_name(), source: Box::new(source) };
     let (config, mut simulation) = world(scenario, recording)?;
-    let mut recorder = Recorder::new(
-        &clipped(&scenario.full_name(), TEXT_SIZE_BYTES_MAX),
-        scenario.seed,
-        scenario.digest,
-        env!("CARGO_PKG_VERSION"),
-    )
-    .map_err(not_recorded)?;
+    let mut recorder = Recorder::new(&log_header(scenario), kept).map_err(not_recorded)?;
     let mut conditions = Conditions::new(scenario)?;
     let mut observer = Observer::default();
     let mut invariants = InvariantWatch::default();
@@ -185,6 +186,9 @@ pub fn run_shown(
 
     let mut flow = ControlFlow::Continue(());
     while flow.is_continue() {
+        if recorder.killed_here(|| simulation.clone().next().is_none()).map_err(not_recorded)? {
+            simulation.kill(RESTART_MS);
+        }
         let Some(input) = simulation.next() else { break };
         let row = timeline.events.len();
         for due in conditions.due_before(input.at) {
@@ -233,7 +237,7 @@ pub fn run_shown(
         // It is the end, whatever is said to it.
         let _ = taken_as(&mut snapshots, snapshot, due, &mut taken);
     }
-    let recorded = recorder.finish().map_err(not_recorded)?;
+    let recorded = recorder.finish(complete).map_err(not_recorded)?;
     Ok(Outcome {
         scenario: scenario.clone(),
         config,
@@ -278,6 +282,13 @@ pub(super) fn world(
     let simulation = Simulation::new(scenario, deployment, recording)
         .map_err(|source| RunError::World { scenario: name(), source })?;
     Ok((config, simulation))
+}
+
+/// Returns the header of a log of a scenario's run.
+#[must_use]
+pub fn log_header(scenario: &Scenario) -> LogHeader {
+    let name = clipped(&scenario.full_name(), TEXT_SIZE_BYTES_MAX);
+    LogHeader::first(&name, scenario.seed, Digest256(scenario.digest), env!("CARGO_PKG_VERSION"))
 }
 
 /// Returns a step's mark as a log has it.

@@ -13,7 +13,9 @@ use thiserror::Error;
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::wal::{ChainHasher, Checkpoint, Digest128, Digest256, ImageError, Stretch, TraceHeader, encode_state};
+use crate::wal::{
+    ChainHasher, Checkpoint, Digest128, Digest256, ImageError, Stretch, TraceHeader, encode_state, state_hash,
+};
 
 /// How far apart a trace's checkpoints and state images stand, in events. A trace's header names them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -202,6 +204,15 @@ impl Folder {
     #[must_use]
     pub const fn image_is_due(&self) -> bool {
         self.strides.image != 0 && self.seq.0.is_multiple_of(self.strides.image as u64)
+    }
+
+    /// Returns the state hash after the last event, as a checkpoint there would have it.
+    ///
+    /// # Errors
+    /// [`FoldError::Encode`].
+    pub fn state(&self) -> Result<Digest128, FoldError> {
+        let leaves = leaves_of(&self.kernel).map_err(|source| FoldError::Encode { seq: self.seq, source })?;
+        Ok(state_hash(&leaves))
     }
 
     /// Closes the chain's batch and returns the checkpoint after the last event.

@@ -8,9 +8,10 @@ use thiserror::Error;
 
 use super::{
     folder::{Folder, Strides},
+    kept::{KeptError, KeptLog},
     tracer::{Tracer, TracerError},
 };
-use crate::wal::{AppendError, Checkpoint, Digest128, Digest256, LogEncoder, LogHeader, LogWriter, Mark};
+use crate::wal::{AppendError, Checkpoint, Digest128, LogEncoder, LogHeader, LogWriter, Mark};
 
 /// Why a run can't be recorded.
 #[derive(Debug, Error)]
@@ -32,6 +33,15 @@ pub enum RecordError {
         /// What failed.
         #[source]
         source: TracerError,
+    },
+    /// The log that is kept of it can't be, or can't be gone on with.
+    #[error("keep the log of {drill}")]
+    Keep {
+        /// The drill.
+        drill: String,
+        /// What failed.
+        #[source]
+        source: Box<KeptError>,
     },
 }
 
@@ -88,6 +98,8 @@ impl RecordedLog for LogWriter {
 pub struct Recorder<L = LogEncoder> {
     tracer: Tracer,
     log: L,
+    /// Where the log is kept in a file as well.
+    kept: Option<KeptLog>,
     drill: String,
 }
 
@@ -100,7 +112,7 @@ impl<L: RecordedLog> Recorder<L> {
         let drill = header.drill.clone();
         let tracer =
             Tracer::new(header, strides).map_err(|source| RecordError::Trace { drill: drill.clone(), source })?;
-        Ok(Self { tracer, log, drill })
+        Ok(Self { tracer, log, kept: None, drill })
     }
 
     /// Notes a mark before the next event.
@@ -108,14 +120,21 @@ impl<L: RecordedLog> Recorder<L> {
     /// # Errors
     /// [`RecordError::Append`].
     pub fn mark(&mut self, at: TimeMs, mark: &Mark) -> Result<(), RecordError> {
+        if let Some(kept) = &mut self.kept {
+            kept.mark(at, mark).map_err(|source| self.not_kept(source))?;
+        }
         self.log.mark(at, mark).map_err(|source| self.failed(source))
     }
 
-    /// Appends an event, then folds it.
+    /// Appends an event, then folds it. Where the log is kept in a file, the event is durable there before.
     ///
     /// # Errors
     /// [`RecordError`].
     pub fn event(&mut self, at: TimeMs, event: &Event) -> Result<Seq, RecordError> {
+        if let Some(kept) = &mut self.kept {
+            let seq = Seq(self.tracer.seq().0.saturating_add(1));
+            kept.event(seq, at, event).map_err(|source| self.not_kept(source))?;
+        }
         let seq = self.log.event(at, event).map_err(|source| self.failed(source))?;
         self.tracer.step(at, event).map_err(|source| self.not_traced(source))?;
         Ok(seq)
@@ -125,6 +144,10 @@ impl<L: RecordedLog> Recorder<L> {
     #[must_use]
     pub const fn folder(&self) -> &Folder {
         self.tracer.folder()
+    }
+
+    fn not_kept(&self, source: KeptError) -> RecordError {
+        RecordError::Keep { drill: self.drill.clone(), source: Box::new(source) }
     }
 
     fn not_traced(&self, source: TracerError) -> RecordError {
@@ -137,21 +160,36 @@ impl<L: RecordedLog> Recorder<L> {
 }
 
 impl Recorder<LogEncoder> {
-    /// Begins a log and its trace, whose strides are those of drills.
+    /// Begins a log and its trace, whose strides are those of drills; what is recorded goes into `kept` as well.
     ///
     /// # Errors
     /// [`RecordError`]: a name that is too long for the log.
-    pub fn new(drill: &str, seed: u64, scenario_digest: [u8; 32], tool_version: &str) -> Result<Self, RecordError> {
-        let header = LogHeader::first(drill, seed, Digest256(scenario_digest), tool_version);
-        let log = LogEncoder::new(&header).map_err(|source| RecordError::Append { drill: drill.to_owned(), source })?;
-        Self::begin(log, &header, Strides::DRILL)
+    pub fn new(header: &LogHeader, kept: Option<KeptLog>) -> Result<Self, RecordError> {
+        let not_begun = |source| RecordError::Append { drill: header.drill.clone(), source };
+        let log = LogEncoder::new(header).map_err(not_begun)?;
+        Ok(Self { kept, ..Self::begin(log, header, Strides::DRILL)? })
     }
 
-    /// Seals log and trace.
+    /// True where the process was killed before the next event, by the log that is kept: see [`KeptLog::killed_here`].
+    ///
+    /// # Errors
+    /// [`RecordError::Keep`].
+    pub fn killed_here(&mut self, is_over: impl FnOnce() -> bool) -> Result<bool, RecordError> {
+        let at = self.folder().at();
+        match &mut self.kept {
+            Some(kept) => kept.killed_here(at, is_over).map_err(|source| self.not_kept(source)),
+            None => Ok(false),
+        }
+    }
+
+    /// Seals log and trace; the log that is kept only where the run is over and nothing will go on with it.
     ///
     /// # Errors
     /// [`RecordError`].
-    pub fn finish(mut self) -> Result<Recorded, RecordError> {
+    pub fn finish(mut self, is_over: bool) -> Result<Recorded, RecordError> {
+        if let Some(kept) = self.kept.take().filter(|_| is_over) {
+            kept.finish().map_err(|source| self.not_kept(source))?;
+        }
         let last = self.tracer.finish().map_err(|source| self.not_traced(source))?;
         self.log.end().map_err(|source| self.failed(source))?;
         Ok(Recorded {
@@ -182,7 +220,7 @@ impl Recorder<LogWriter> {
     /// # Errors
     /// [`RecordError`].
     pub fn finish(self) -> Result<(Checkpoint, Vec<u8>), RecordError> {
-        let Self { mut tracer, log, drill } = self;
+        let Self { mut tracer, log, drill, .. } = self;
         log.finish().map_err(|source| RecordError::Append { drill: drill.clone(), source })?;
         let last = tracer.finish().map_err(|source| RecordError::Trace { drill, source })?;
         Ok((last, tracer.take_pending()))

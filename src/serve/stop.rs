@@ -18,7 +18,8 @@ impl Stop {
         Self::default()
     }
 
-    /// Returns one that comes with the first SIGINT or SIGTERM. The process does not end by them from then on.
+    /// Returns one that comes with the first SIGINT or SIGTERM. The second ends the process at once, with the exit code that
+    /// a shell has for that signal.
     ///
     /// # Errors
     /// The system has no thread for it, or refuses to tell of signals.
@@ -26,10 +27,11 @@ impl Stop {
         let stop = Self::new();
         let told = stop.clone();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
-        let signal = runtime.block_on(async { Signal::listen() })?;
+        let mut signals = runtime.block_on(async { Signals::listen() })?;
         thread::Builder::new().name("signals".to_owned()).spawn(move || {
-            runtime.block_on(signal.comes());
+            runtime.block_on(signals.next());
             told.set();
+            std::process::exit(runtime.block_on(signals.next()));
         })?;
         Ok(stop)
     }
@@ -64,25 +66,31 @@ impl Stop {
 }
 
 /// The signals by which a process is asked to stop.
-struct Signal {
+struct Signals {
     #[cfg(unix)]
     terminate: tokio::signal::unix::Signal,
     #[cfg(unix)]
     interrupt: tokio::signal::unix::Signal,
 }
 
-impl Signal {
+/// What a shell has for a process that SIGINT has ended.
+const EXIT_INTERRUPTED: i32 = 130;
+
+impl Signals {
     #[cfg(unix)]
     fn listen() -> io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
         Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 
+    /// Waits for the next one and returns its exit code.
     #[cfg(unix)]
-    async fn comes(mut self) {
+    async fn next(&mut self) -> i32 {
+        /// What a shell has for a process that SIGTERM has ended.
+        const EXIT_TERMINATED: i32 = 143;
         tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => EXIT_TERMINATED,
+            _ = self.interrupt.recv() => EXIT_INTERRUPTED,
         }
     }
 
@@ -92,12 +100,14 @@ impl Signal {
         Ok(Self {})
     }
 
+    /// Waits for the next one and returns its exit code.
     #[cfg(not(unix))]
-    async fn comes(self) {
+    async fn next(&mut self) -> i32 {
         // Where the system can't tell, waiting for it would stop the server at once.
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;
         }
+        EXIT_INTERRUPTED
     }
 }
 

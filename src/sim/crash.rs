@@ -69,6 +69,14 @@ impl Simulation {
         self.queue.push(self.now().after(down_ms), Due::Boot);
     }
 
+    /// The process is killed from outside, by no step of the scenario, after an event whose effects were all carried out, and
+    /// starts again `down_ms` later. Where none is up nothing happens.
+    pub fn kill(&mut self, down_ms: i64) {
+        if self.up {
+            self.crash(down_ms, false);
+        }
+    }
+
     /// True where the process crashes instead of carrying the effect out.
     pub(super) fn crashes_before(&mut self, effect: &Effect) -> bool {
         match effect {

@@ -114,6 +114,39 @@ pub struct LogWriter {
     failed: bool,
 }
 
+/// What a writer does where the log ends in an unfinished record.
+#[derive(Clone, Copy)]
+enum AtTornTail {
+    Refuse,
+    Cut,
+}
+
+/// The unfinished end of a log that was cut off.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TornTail {
+    /// The file it was cut from.
+    pub file: PathBuf,
+    /// Where it began, bytes from the file's start.
+    pub offset: u64,
+    /// Its size, bytes.
+    pub bytes: u64,
+    /// The file that has it now.
+    pub kept_in: PathBuf,
+}
+
+impl TornTail {
+    /// Copies the bytes into a file beside `file`, whose name tells where they were.
+    fn put_aside(storage: &dyn Storage, file: &Path, offset: u64, bytes: u64) -> Result<Self, StorageError> {
+        let mut name = file.as_os_str().to_owned();
+        name.push(format!(".torn-{offset}"));
+        let kept_in = PathBuf::from(name);
+        let mut torn = vec![0; usize::try_from(bytes).unwrap_or(usize::MAX)];
+        let read = storage.open_read(file)?.read_at(offset, &mut torn)?;
+        storage.replace(&kept_in, &torn[..read])?;
+        Ok(Self { file: file.to_path_buf(), offset, bytes, kept_in })
+    }
+}
+
 /// A new file with its header and first batch in it.
 struct Segment {
     header: LogHeader,
@@ -155,6 +188,29 @@ impl LogWriter {
     ///
     /// [`ResumeError`]: another writer has the log, or it is damaged, or ends in an unfinished record.
     pub fn resume(storage: Arc<dyn Storage>, path: &Path, options: WriterOptions) -> Result<Self, ResumeError> {
+        Self::open(storage, path, options, AtTornTail::Refuse).map(|(log, _)| log)
+    }
+
+    /// As [`Self::resume`], for a process that has to go on by itself after a crash: a torn tail, which holds nothing that
+    /// was ever durable, is put aside into a file of its own beside the log and cut. Returns what was cut.
+    ///
+    /// # Errors
+    ///
+    /// [`ResumeError`]: another writer has the log, or it is damaged.
+    pub fn resume_after_crash(
+        storage: Arc<dyn Storage>,
+        path: &Path,
+        options: WriterOptions,
+    ) -> Result<(Self, Option<TornTail>), ResumeError> {
+        Self::open(storage, path, options, AtTornTail::Cut)
+    }
+
+    fn open(
+        storage: Arc<dyn Storage>,
+        path: &Path,
+        options: WriterOptions,
+        at_torn_tail: AtTornTail,
+    ) -> Result<(Self, Option<TornTail>), ResumeError> {
         let refused = |name: &str, source| ResumeError::Storage { file: name.to_string(), source };
         let log_name = path.display().to_string();
         // The lock comes first: until it is held, another writer may still be appending.
@@ -169,12 +225,21 @@ impl LogWriter {
         if resumed.end.is_none() && !resumed.encoder.has_index() {
             require_own_schema(&name, &resumed.header)?;
         }
-        if let Tail::Torn { offset, bytes, .. } = resumed.tail {
-            return Err(ResumeError::Tail { file: name, offset, bytes });
-        }
         let (mut file, lock) = match number {
             0 => (first, None),
             _ => (storage.open_append(&last_path).map_err(|source| refused(&name, source))?, Some(first)),
+        };
+        let torn = match (resumed.tail, at_torn_tail) {
+            (Tail::Torn { offset, bytes, .. }, AtTornTail::Refuse) => {
+                return Err(ResumeError::Tail { file: name, offset, bytes });
+            }
+            (Tail::Torn { offset, bytes, .. }, AtTornTail::Cut) => {
+                let aside = TornTail::put_aside(&*storage, &last_path, offset, bytes);
+                let torn = aside.map_err(|source| refused(&name, source))?;
+                file.cut(offset).map_err(|source| refused(&name, source))?;
+                Some(torn)
+            }
+            (Tail::Clean | Tail::Zeroed { .. }, _) => None,
         };
         resumed.write_again(&*storage, &last_path, &mut *file)?;
         let Resumed { header, encoder, end, .. } = resumed;
@@ -187,7 +252,7 @@ impl LogWriter {
             None if has_index => writer.rotate()?,
             None => writer.begin_again()?,
         }
-        Ok(writer)
+        Ok((writer, torn))
     }
 
     /// A writer whose file has nothing that is not durable.

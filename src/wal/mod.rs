@@ -75,7 +75,7 @@ pub use log_files::{Access, LogFiles, PlacedEvent, Polled, ReadOptions, SegmentS
 pub use log_reader::{
     DecodedLog, LogEntry, LogReader, LogRecord, PlacedMark, RawEvent, RawNote, RecordBody, Summary, Tail, read_log,
 };
-pub use log_writer::{DurabilityPolicy, LogWriter, WriterOptions};
+pub use log_writer::{DurabilityPolicy, LogWriter, TornTail, WriterOptions};
 pub use queued_writer::{QueueError, QueuedWriter};
 pub use record::{
     BookChangeView, EventView, LevelsView, RecordType, TickerView, TradesView, decode_event, encode_event, event_names,

@@ -41,6 +41,8 @@ mod replay;
 mod rig;
 mod seeds;
 mod serve;
+mod serve_log;
+mod serve_restart;
 mod status_document;
 mod tidy;
 mod validator;

@@ -1,9 +1,11 @@
 //! `drillfold serve` as a process: the checklist's own commands over a real socket.
 
 use std::{
+    fs,
     io::{BufRead as _, BufReader, Read as _, Write as _},
-    net::TcpStream,
-    process::{Child, Stdio},
+    net::{TcpListener, TcpStream},
+    path::Path,
+    process::{Child, Command, Stdio},
 };
 
 use serde_json::Value;
@@ -20,7 +22,11 @@ impl Served {
     fn paused(drill: &str, snapshot: &str) -> Self {
         let scenario = format!("scenarios/{drill}.toml");
         let arguments = ["serve", &scenario, "--listen", "127.0.0.1:0", "--speed", "max", "--pause-at", snapshot];
-        let mut child = program(arguments).current_dir(root()).stdout(Stdio::piped()).spawn().unwrap();
+        Self::start(program(arguments), snapshot)
+    }
+
+    fn start(mut command: Command, snapshot: &str) -> Self {
+        let mut child = command.current_dir(root()).stdout(Stdio::piped()).spawn().unwrap();
         let mut said = BufReader::new(child.stdout.take().unwrap()).lines();
         let first = said.next().unwrap().unwrap();
         let address = first.split("http://").nth(1).and_then(|rest| rest.split('/').next()).unwrap().to_owned();
@@ -87,6 +93,72 @@ fn a_paused_drill_serves_its_golden_and_passes_the_validator_by_url() {
     }
 }
 
+/// The checklist's script to capture evidence and its command for a live endpoint, with our validator's name in the place of
+/// `python tools/validate_status.py`; `$1` is the drill.
+const CHECKLIST: &str = r#"
+set -euo pipefail
+DRILL_NAME="$1"
+EVIDENCE_DIR="evidence/phase2/${DRILL_NAME}"
+mkdir -p "$EVIDENCE_DIR"
+
+# Capture /status
+curl -s http://127.0.0.1:8080/api/v1/status | jq . > "$EVIDENCE_DIR/observed_status.json"
+
+# Validate
+drillfold validate \
+  --file "$EVIDENCE_DIR/observed_status.json" \
+  2>&1 | tee "$EVIDENCE_DIR/validation.log"
+
+# Diff against expected (if exists)
+if [[ -f "$EVIDENCE_DIR/expected_status.json" ]]; then
+  diff <(jq -S . "$EVIDENCE_DIR/expected_status.json") \
+       <(jq -S . "$EVIDENCE_DIR/observed_status.json") \
+       > "$EVIDENCE_DIR/diff.txt" || true
+fi
+
+# Validate live endpoint
+drillfold validate \
+  --url http://127.0.0.1:8080/api/v1/status
+"#;
+
+#[test]
+fn the_checklists_own_commands_work_as_printed() {
+    let drill = "drill_2_market_data_stale";
+    // As the issue has it, at the scenario's own pace and on the usual port; where another program has that, on another one.
+    let port_is_free = TcpListener::bind("127.0.0.1:8080").is_ok();
+    let mut command = program(["serve", "scenarios/drill_2_market_data_stale.toml", "--pause-at", "tripped"]);
+    if !port_is_free {
+        command.args(["--listen", "127.0.0.1:0"]);
+    }
+    let served = Served::start(command, "tripped");
+    let golden = fs::read(root().join("fixtures/status/market_data_stale.json")).unwrap();
+    let golden: Value = serde_json::from_slice(&golden).unwrap();
+
+    let folder = tempfile::tempdir().unwrap();
+    let evidence = folder.path().join("evidence/phase2").join(drill);
+    fs::create_dir_all(&evidence).unwrap();
+    fs::write(evidence.join("expected_status.json"), golden.to_string()).unwrap();
+    let binary = Path::new(env!("CARGO_BIN_EXE_drillfold"));
+    let path = format!("{}:{}", binary.parent().unwrap().display(), std::env::var("PATH").unwrap());
+    let has = |tool: &str| Command::new(tool).arg("--version").output().is_ok();
+    if !(has("bash") && has("curl") && has("jq")) {
+        assert!(std::env::var_os("CI").is_none(), "where CI is set bash, curl and jq have to be there");
+        println!("without bash, curl and jq only the validator's command is tried");
+        let url = format!("http://{}/api/v1/status", served.address);
+        assert_eq!(done(program(["validate", "--url", &url])).code, 0);
+        return;
+    }
+    let script = CHECKLIST.replace("127.0.0.1:8080", &served.address);
+    let mut command = Command::new("bash");
+    command.args(["-c", &script, "bash", drill]).current_dir(folder.path()).env("PATH", path);
+    let found = done(command);
+    assert_eq!(found.code, 0, "{}{}", found.out, found.err);
+    let observed: Value = serde_json::from_slice(&fs::read(evidence.join("observed_status.json")).unwrap()).unwrap();
+    assert_eq!(observed, golden);
+    assert_eq!(fs::read_to_string(evidence.join("diff.txt")).unwrap(), "");
+    assert_eq!(port_is_free, served.address == "127.0.0.1:8080");
+}
+
 #[test]
 fn what_can_t_be_served_is_said() {
     let cases: &[(&[&str], &str)] = &[
@@ -94,6 +166,14 @@ fn what_can_t_be_served_is_said() {
             &["serve", "scenarios/drill_2_market_data_stale.toml", "--pause-at", "nowhere"],
             "has no snapshot \"nowhere\"",
         ),
+        (
+            &["serve", "wal-logs/drill_2_market_data_stale.wal", "--pause-at", "nowhere"],
+            "has no snapshot \"nowhere\"; it has baseline, tripped, recovering, cleared",
+        ),
+        (&["serve", "wal-logs/drill_2_market_data_stale.wal", "--variant", "x"], "is a log, and a log is of one run"),
+        (&["serve", "wal-logs/drill_2_market_data_stale.wal", "--log", "x"], "is a log already"),
+        (&["serve", "scenarios/drill_2_market_data_stale.toml", "--follow"], "--follow takes a log"),
+        (&["serve", "README.wal"], "README.wal"),
         (&["serve", "scenarios/drill_2_market_data_stale.toml", "--variant", "nothing"], "has no variant \"nothing\""),
         (&["serve", "scenarios/drill_2_market_data_stale.toml", "--speed", "0"], "a whole number from 1, or max"),
         (&["serve", "scenarios/missing.toml"], "scenarios/missing.toml"),

@@ -21,7 +21,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("scenario", &["contract", "text", "judge::expr", "judge::facts"]),
     ("sim", &["exchange", "scenario"]),
     ("wal", &["storage"]),
-    ("replay", &["wal"]),
+    ("replay", &["storage", "wal"]),
     ("judge", &["sim", "replay", "scenario", "wal", "contract", "text"]),
     ("inspect", &["judge", "replay", "wal", "contract", "text"]),
     ("evidence", &["judge", "inspect", "replay", "contract", "wal", "storage", "text"]),
@@ -56,9 +56,11 @@ const CRATES: &[(&str, &[&str])] = &[
     ("anyhow", &["cli/"]),
     ("ureq", &["cli/fetch.rs"]),
     ("hyper", &["serve/"]),
-    ("socket2", &["serve/"]),
+    ("governor", &["serve/limits.rs"]),
+    ("prometheus_client", &["serve/metrics.rs"]),
+    ("tokio_io_timeout", &["serve/server.rs"]),
+    ("socket2", &["serve/server.rs"]),
     ("tokio", &["serve/"]),
-    ("tokio_io_timeout", &["serve/"]),
     ("annotate_snippets", &["scenario/"]),
     ("schemars", &["scenario/"]),
 ];
@@ -73,7 +75,12 @@ const MAY_WAIT: &[(&str, &str)] = &[
     ("wal/clock.rs", "Instant"),
     ("serve/server.rs", "std::thread"),
     ("serve/server.rs", "std::net"),
+    // Addresses, for counting clients apart and telling a host's address from its name.
+    ("serve/limits.rs", "std::net"),
+    ("serve/admit.rs", "std::net"),
     ("serve/stop.rs", "std::thread"),
+    // A second signal ends the process at once.
+    ("serve/stop.rs", "std::process"),
     // A capture of a running system says when it was made.
     ("cli/capture.rs", "SystemTime"),
 ];

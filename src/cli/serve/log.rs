@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use drillfold_kernel::event::Event;
+use drillfold_kernel::{event::Event, units::Seq};
 
 use super::{Pace, Publisher, ServeArgs, Serving};
 use crate::{
@@ -26,13 +26,23 @@ pub(super) fn serve(project: &Project, args: &ServeArgs, mut serving: Serving<'_
     if let Some(variant) = &args.variant {
         bail!("--variant {variant}: {name} is a log, and a log is of one run");
     }
+    if let Some(log) = &args.log {
+        bail!("--log {}: {name} is a log already; only a scenario is run", log.display());
+    }
     let mut files = open_log(project, &args.what, Digests::Check)?;
     files.header().require_known_schema(&name)?;
     if let Some(snapshot) = &args.pause_at {
         require_snapshot(project, args, snapshot)?;
     }
-    let _server = serving.listen(&name, args.listen)?;
+    let _server = serving.listen(&name, args)?;
 
+    let last = show(args, &mut files, &mut serving)?;
+    Ok(serving.say(&format!("stopped after event {}", last.0))?)
+}
+
+/// Shows one status after the other until the process is told to stop; returns the last event that was folded.
+fn show(args: &ServeArgs, files: &mut LogFiles<'_>, serving: &mut Serving<'_>) -> anyhow::Result<Seq> {
+    let name = args.what.display().to_string();
     let file = args.what.file_name().unwrap_or_default().to_string_lossy().into_owned();
     serving.board.source(if args.follow { Source::Log(file) } else { Source::Replay(file) });
     let (board, stop) = (serving.board.clone(), serving.stop.clone());
@@ -47,7 +57,8 @@ pub(super) fn serve(project: &Project, args: &ServeArgs, mut serving: Serving<'_
             Polled::Record(record) => record,
             Polled::NothingNew if !args.follow || sealed => {
                 publisher.after(&folder, &board);
-                return Ok(serving.rest("the log has ended")?);
+                serving.rest("the log has ended")?;
+                return Ok(folder.seq());
             }
             Polled::NothingNew => {
                 // Shown once all that is there was read: what lies behind is history.
@@ -57,7 +68,7 @@ pub(super) fn serve(project: &Project, args: &ServeArgs, mut serving: Serving<'_
                     publisher.silent(&board);
                 }
                 if stop.wait_for(LOOK_AGAIN) {
-                    return Ok(());
+                    return Ok(folder.seq());
                 }
                 continue;
             }
@@ -68,7 +79,7 @@ pub(super) fn serve(project: &Project, args: &ServeArgs, mut serving: Serving<'_
             RecordBody::Event(raw) => {
                 raw.decode_into(&mut event).with_context(|| format!("{name}: event {}", folder.seq().0 + 1))?;
                 if !args.follow && pace.wait(at, &stop) {
-                    return Ok(());
+                    return Ok(folder.seq());
                 }
                 folder.step(at, &event)?;
                 heard = clock.now();
@@ -80,7 +91,7 @@ pub(super) fn serve(project: &Project, args: &ServeArgs, mut serving: Serving<'_
             }
             RecordBody::Mark(mark) if mark.kind == MarkKind::Snapshot && Some(&mark.name) == args.pause_at.as_ref() => {
                 serving.pause(&mark.name);
-                return Ok(());
+                return Ok(folder.seq());
             }
             RecordBody::Mark(_)
             | RecordBody::Batch { .. }

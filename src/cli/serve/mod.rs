@@ -1,7 +1,7 @@
 //! `drillfold serve`: a status over HTTP, of a scenario that runs, of a log that is replayed, or of one that is being
 //! written.
 
-use std::{io::Write, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
+use std::{io::Write, net::SocketAddr, num::NonZeroU32, path::PathBuf, str::FromStr, time::Duration};
 
 use drillfold_kernel::{
     registry::{OwnerReason, TradingMode},
@@ -35,6 +35,12 @@ pub struct ServeArgs {
     /// Address and port to listen on; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
+    /// Answer requests for this host name too, besides addresses and localhost; may be given more than once
+    #[arg(long = "allow-host", value_name = "NAME")]
+    allow_hosts: Vec<String>,
+    /// Requests a second that one client address may send in the long run; four times as many at once
+    #[arg(long, value_name = "N", default_value_t = Limits::default().requests_per_second_max)]
+    requests_per_second: NonZeroU32,
     /// Simulated seconds a second, or "max"
     #[arg(long, value_name = "N", default_value = "1")]
     speed: Speed,
@@ -44,6 +50,10 @@ pub struct ServeArgs {
     /// The log is being written: read what is there and go on with it as it grows
     #[arg(long, conflicts_with_all = ["speed", "pause_at"])]
     follow: bool,
+    /// Keep the scenario's log in this file; where it is there already, go on behind its last event: the process that
+    /// wrote it was killed
+    #[arg(long, value_name = "FILE", conflicts_with = "follow")]
+    log: Option<PathBuf>,
 }
 
 /// How fast simulated time passes.
@@ -72,28 +82,49 @@ impl FromStr for Speed {
 /// # Errors
 /// A scenario or log that can't be read or run, a variant or snapshot that it has not, an address that can't be listened
 /// on.
-pub fn serve(project: &Project, args: &ServeArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
-    let serving = Serving { stop: Stop::on_signal()?, board: Board::new(), out };
+pub fn serve(project: &Project, args: &ServeArgs, out: &mut dyn Write, err: &mut dyn Write) -> anyhow::Result<u8> {
+    let stop = Stop::on_signal()?;
+    let serving = Serving { stop: stop.clone(), board: Board::new(), out: &mut *out, err };
     if args.what.extension().is_some_and(|ending| ending == "wal") {
         log::serve(project, args, serving)?;
     } else {
         anyhow::ensure!(!args.follow, "--follow takes a log (.wal); {} is none", args.what.display());
         scenario::serve(project, args, serving)?;
     }
+    if stop.is_set() {
+        // A reader of this line that has gone away changes nothing.
+        let _ = writeln!(out, "stopped by a signal; nothing is served any more");
+    }
     Ok(EXIT_HOLDS)
 }
+
+/// Of how many seconds a client may send the requests at once.
+const BURST_SECONDS: NonZeroU32 = NonZeroU32::new(4).unwrap();
 
 /// What every source of statuses works with.
 struct Serving<'o> {
     stop: Stop,
     board: Board,
     out: &'o mut dyn Write,
+    err: &'o mut dyn Write,
 }
 
 impl Serving<'_> {
     /// Listens, and says where; `name` is what is served.
-    fn listen(&mut self, name: &str, address: SocketAddr) -> anyhow::Result<Server> {
-        let server = Server::start(address, self.board.clone(), Limits::default())?;
+    fn listen(&mut self, name: &str, args: &ServeArgs) -> anyhow::Result<Server> {
+        let limits = Limits {
+            requests_per_second_max: args.requests_per_second,
+            requests_burst_max: args.requests_per_second.saturating_mul(BURST_SECONDS),
+            ..Limits::default()
+        };
+        let server = Server::start(args.listen, self.board.clone(), limits, args.allow_hosts.clone())?;
+        if !server.address().ip().to_canonical().is_loopback() {
+            writeln!(
+                self.err,
+                "warning: {} can be reached from other machines; there is no authentication and no TLS",
+                server.address()
+            )?;
+        }
         self.say(&format!("{name}: http://{}/api/v1/status", server.address()))?;
         Ok(server)
     }

@@ -1,6 +1,10 @@
 //! The status of a scenario that runs at a pace.
 
-use std::{cell::RefCell, ops::ControlFlow};
+use std::{
+    cell::{Cell, RefCell},
+    ops::ControlFlow,
+    sync::Arc,
+};
 
 use drillfold_kernel::{event::Event, units::Seq};
 use serde_json::Value;
@@ -8,10 +12,11 @@ use serde_json::Value;
 use super::{Pace, Publisher, ServeArgs, Serving};
 use crate::{
     cli::{project::Project, run::recording},
-    judge::run::run_shown,
-    replay::Folder,
+    judge::run::{log_header, run_shown},
+    replay::{Folder, KeptLog},
     scenario::model::Scenario,
     serve::Source,
+    storage::Storage,
 };
 
 /// Runs a scenario and serves its status until the process is told to stop.
@@ -24,32 +29,61 @@ pub(super) fn serve(project: &Project, args: &ServeArgs, mut serving: Serving<'_
         anyhow::bail!("{} has no snapshot {name:?}; it has {}", scenario.full_name(), known.join(", "));
     }
     let recording = recording(project, &args.what, &scenario)?;
-    let _server = serving.listen(&scenario.full_name(), args.listen)?;
+    let kept = match &args.log {
+        Some(path) => {
+            let storage: Arc<dyn Storage> = Arc::new(*project.storage());
+            Some(KeptLog::open(&storage, path, &log_header(&scenario))?)
+        }
+        None => None,
+    };
+    let past = kept.as_ref().map_or(Seq(0), KeptLog::past);
+    let _server = serving.listen(&scenario.full_name(), args)?;
+    if let Some(torn) = kept.as_ref().and_then(KeptLog::torn) {
+        let (file, kept_in) = (torn.file.display(), torn.kept_in.display());
+        serving
+            .say(&format!("{file}: {} bytes at its end were no whole record; they are in {kept_in} now", torn.bytes))?;
+    }
 
     serving.board.source(Source::Drill(scenario.full_name()));
     let (board, stop) = (serving.board.clone(), serving.stop.clone());
     let mut pace = Pace::new(args.speed);
     let mut publisher = Publisher::default();
-    let watch = |_: Seq, _: &Event, folder: &Folder| {
-        if pace.wait(folder.at(), &stop) {
+    let telling = RefCell::new(&mut serving);
+    let last = Cell::new(Seq(0));
+    let mut failed = None;
+    let watch = |seq: Seq, _: &Event, folder: &Folder| {
+        last.set(seq);
+        // What the log has already is repeated, not shown.
+        if seq < past {
+            return if stop.is_set() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
+        }
+        if seq == past {
+            let told = folder.state().map_err(anyhow::Error::from).and_then(|state| {
+                Ok(telling.borrow_mut().say(&format!("goes on behind event {}, state {state}", seq.0))?)
+            });
+            failed = told.err();
+        }
+        if failed.is_some() || pace.wait(folder.at(), &stop) {
             return ControlFlow::Break(());
         }
         publisher.after(folder, &board);
         ControlFlow::Continue(())
     };
-    let telling = RefCell::new(&mut serving);
     let taken = |name: &str, _: Option<&Value>| {
-        if args.pause_at.as_deref() != Some(name) {
+        if args.pause_at.as_deref() != Some(name) || last.get() < past {
             return ControlFlow::Continue(());
         }
         telling.borrow_mut().pause(name);
         ControlFlow::Break(())
     };
-    let outcome = run_shown(&scenario, recording, watch, taken)?;
+    let outcome = run_shown(&scenario, recording, kept, watch, taken)?;
+    if let Some(failed) = failed {
+        return Err(failed);
+    }
     if outcome.complete {
         serving.rest("the scenario has ended")?;
     }
-    Ok(())
+    Ok(serving.say(&format!("stopped after event {}", last.get().0))?)
 }
 
 fn chosen(project: &Project, args: &ServeArgs) -> anyhow::Result<Scenario> {

@@ -317,6 +317,37 @@ fn a_torn_tail_is_not_gone_on_with() {
 }
 
 #[test]
+fn after_a_crash_a_torn_tail_is_put_aside_and_the_log_gone_on_with() {
+    let plain = options(DurabilityPolicy::Never, u64::MAX, 0);
+    let whole = {
+        let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
+        let mut log = LogWriter::create(Arc::clone(&storage), path(), &header(), plain.clone()).unwrap();
+        log.event(at(1), &event(5)).unwrap();
+        log.flush().unwrap();
+        let one = storage.read(path()).unwrap().len();
+        log.event(at(2), &event(6)).unwrap();
+        log.flush().unwrap();
+        (one, storage.read(path()).unwrap())
+    };
+    let (one, bytes) = whole;
+    for end in one..bytes.len() {
+        let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
+        storage.replace(path(), &bytes[..end]).unwrap();
+        let (mut log, torn) = LogWriter::resume_after_crash(Arc::clone(&storage), path(), plain.clone()).unwrap();
+        assert_eq!(torn.is_some(), end > one, "{end}");
+        if let Some(torn) = torn {
+            assert_eq!((torn.offset, torn.bytes), (one as u64, (end - one) as u64));
+            assert_eq!(storage.read(&torn.kept_in).unwrap(), bytes[one..end]);
+        }
+        assert_eq!(log.event(at(3), &event(7)).unwrap(), Seq(2));
+        log.finish().unwrap();
+        let read = read_log(FILE, &storage.read(path()).unwrap()).unwrap();
+        let events: Vec<TimeMs> = read.entries.iter().map(|entry| entry.at).collect();
+        assert_eq!(events, [at(1), at(3)]);
+    }
+}
+
+#[test]
 fn mixed_up_files_are_noticed() {
     let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
     let plain = options(DurabilityPolicy::Never, u64::MAX, 0);
