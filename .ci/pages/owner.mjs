@@ -292,6 +292,7 @@ async function checkDrills(browser, options) {
         if (JSON.stringify(raw) !== JSON.stringify(status)) finding(where, "text", "the status document on the page is another one");
         report(where, await axe(page));
         report(where, (await page.evaluate(glance, {})).filter(([rule]) => rule !== "glance"));
+        if (await page.evaluate(() => document.documentElement.dataset.live !== "no")) finding(where, "sign", "a drill has a lit lamp");
         report(where, page.wrong);
         await close(page);
         states += 1;
@@ -387,6 +388,7 @@ async function checkSpoilt(browser, options) {
     const message = JSON.parse(text);
     message.stage = "running";
     message.seq = seq += 1;
+    message.source = { kind: "log", name: "system.wal" };
     return message;
   };
   const well = (text) => JSON.stringify(live(text));

@@ -162,6 +162,7 @@ function sinceOf(since, now) {
   return `Since ${clockOf(since)} UTC${day}, for ${lasting(Math.max(0, now - since))}`;
 }
 
+// Says where the state comes from; returns whether it is one that goes on now, and is no drill.
 function showScene(message) {
   const kind = message.source?.kind;
   const name = message.source?.name;
@@ -177,7 +178,7 @@ function showScene(message) {
   };
   const still = message.stage === "paused" || message.stage === "ended";
   write("scene-text", `${texts[message.stage]}${live && !still ? "" : " Not live trading."}`);
-  return message.stage === "running";
+  return live && message.stage === "running";
 }
 
 function showTimeline(timeline) {
@@ -242,11 +243,11 @@ function say(text) {
 
 function show(message) {
   const { view, status } = message;
-  const running = showScene(message);
+  const live = showScene(message);
   const state = view.mode === "Active" && !view.may_open ? "limited" : STATES.get(view.mode);
   const answer = view.may_open ? "Yes. New risk may be opened." : "No. Do not open new risk.";
   document.documentElement.dataset.state = state;
-  document.documentElement.dataset.live = running ? "yes" : "no";
+  document.documentElement.dataset.live = live ? "yes" : "no";
   write("mode", view.mode);
   write("answer-text", answer);
   write("sentence", view.sentence);
