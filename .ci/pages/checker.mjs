@@ -47,15 +47,15 @@ const PICTURE_HEIGHT_MAX = 16384;
 // A page that takes longer is not checked at all. The slowest report takes a few seconds.
 const PAGE_MS_MAX = 180_000;
 
-/// Starts the browser that is on PATH.
-export async function launch() {
+/// Starts the browser that is on PATH. No page reaches any host but `reach`, if one is named.
+export async function launch({ reach = null } = {}) {
   const executablePath = await findBrowser();
   try {
     return await chromium.launch({
       executablePath,
       // The pages are our own and may fetch nothing; a container's root has no other way.
       chromiumSandbox: false,
-      args: ["--disable-gpu", "--force-color-profile=srgb", "--host-resolver-rules=MAP * ~NOTFOUND"],
+      args: ["--disable-gpu", "--force-color-profile=srgb", `--host-resolver-rules=MAP * ~NOTFOUND${reach ? `, EXCLUDE ${reach}` : ""}`],
     });
   } catch (error) {
     throw new CannotCheck(`${executablePath} does not start: ${error.message}`);

@@ -221,6 +221,17 @@ pub fn names() -> Vec<&'static str> {
     names
 }
 
+/// Returns every value that is given, by its name, as the plain decimal that a person would write.
+#[must_use]
+pub fn plain_values(config: &Config) -> BTreeMap<&'static str, String> {
+    let scales: BTreeMap<&str, Scale> = Config::REQUIRED.iter().chain(Config::OPTIONAL).copied().collect();
+    let plain = |(name, value)| {
+        let scale = scales.get(name).copied().unwrap_or(Scale::Whole);
+        (name, Number { value, scale }.plain())
+    };
+    config.pairs().into_iter().map(plain).collect()
+}
+
 /// Returns a text's SHA-256 in lower-case hex.
 #[must_use]
 pub fn sha256_hex(bytes: &[u8]) -> String {

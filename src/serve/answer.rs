@@ -3,7 +3,9 @@
 use drillfold_kernel::units::Seq;
 use hyper::{Method, StatusCode};
 
-use super::Board;
+use serde_json::json;
+
+use super::{Board, Shown, owner, page};
 
 /// An answer, before it becomes HTTP.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,12 +27,22 @@ impl Answer {
     }
 
     pub(super) fn error(status: StatusCode, says: &str) -> Self {
-        Self { status, ..Self::ok(JSON, serde_json::json!({ "error": says }).to_string()) }
+        Self { status, ..Self::ok(JSON, json!({ "error": says }).to_string()) }
     }
 }
 
 /// The content type of documents.
 pub(super) const JSON: &str = "application/json";
+
+/// The content type of the page, which alone may load anything: its own files and its own stream.
+pub(super) const HTML: &str = "text/html; charset=utf-8";
+
+/// The content type of the stream; whoever gets such an answer opens one in the place of its body.
+pub(super) const EVENTS: &str = "text/event-stream";
+
+/// What the page may do: it has no use for anything but its own server.
+pub(super) const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
+                                      img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// What can be asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,12 +50,25 @@ pub(super) enum Resource {
     Status,
     Health,
     Metrics,
+    Stream,
+    Vocabulary,
+    Page,
+    Style,
+    Script,
 }
 
 impl Resource {
     /// Every one with its path.
-    pub(super) const ALL: [(Self, &'static str); 3] =
-        [(Self::Status, "/api/v1/status"), (Self::Health, "/api/v1/health"), (Self::Metrics, "/metrics")];
+    pub(super) const ALL: [(Self, &'static str); 8] = [
+        (Self::Status, "/api/v1/status"),
+        (Self::Health, "/api/v1/health"),
+        (Self::Metrics, "/metrics"),
+        (Self::Stream, "/api/v1/stream"),
+        (Self::Vocabulary, "/api/v1/vocabulary"),
+        (Self::Page, "/"),
+        (Self::Style, "/page.css"),
+        (Self::Script, "/page.js"),
+    ];
 
     /// Returns what stands at a path, byte for byte: nothing is decoded and no part is taken away.
     pub(super) fn at(path: &str) -> Option<Self> {
@@ -56,6 +81,11 @@ impl Resource {
             Self::Status => "status",
             Self::Health => "health",
             Self::Metrics => "metrics",
+            Self::Stream => "stream",
+            Self::Vocabulary => "vocabulary",
+            Self::Page => "page",
+            Self::Style => "style",
+            Self::Script => "script",
         }
     }
 }
@@ -70,23 +100,30 @@ pub(super) fn answer(method: &Method, path: &str, board: &Board, metrics: impl F
         let refused = Answer::error(StatusCode::METHOD_NOT_ALLOWED, "read-only: GET is the only method");
         return Answer { allow: true, ..refused };
     }
-    if resource == Resource::Metrics {
-        return metrics();
+    match resource {
+        Resource::Status => {
+            shown(board, |shown| Answer { seq: Some(shown.seq), ..Answer::ok(JSON, shown.status.clone()) })
+        }
+        Resource::Health => shown(board, |shown| {
+            let (build_id, contract_version) = (&shown.build_id, &shown.contract_version);
+            let health = json!({ "ok": true, "build_id": build_id, "contract_version": contract_version });
+            Answer::ok(JSON, health.to_string())
+        }),
+        Resource::Metrics => metrics(),
+        Resource::Stream => Answer::ok(EVENTS, String::new()),
+        Resource::Vocabulary => Answer::ok(JSON, owner::vocabulary().to_string()),
+        Resource::Page => Answer::ok(HTML, page::HTML.to_owned()),
+        Resource::Style => Answer::ok("text/css; charset=utf-8", page::CSS.to_owned()),
+        Resource::Script => Answer::ok("text/javascript; charset=utf-8", page::SCRIPT.to_owned()),
     }
-    let Some(shown) = board.shown() else {
-        return Answer::error(StatusCode::SERVICE_UNAVAILABLE, "no process is up");
-    };
-    let body = match resource {
-        Resource::Status => shown.status.clone(),
-        Resource::Health | Resource::Metrics => serde_json::json!({
-            "ok": true,
-            "build_id": shown.build_id,
-            "contract_version": shown.contract_version,
-        })
-        .to_string(),
-    };
-    let seq = (resource == Resource::Status).then_some(shown.seq);
-    Answer { seq, ..Answer::ok(JSON, body) }
+}
+
+/// Answers with what is shown, or that nothing is.
+fn shown(board: &Board, answer: impl FnOnce(&Shown) -> Answer) -> Answer {
+    match board.shown() {
+        Some(shown) => answer(&shown),
+        None => Answer::error(StatusCode::SERVICE_UNAVAILABLE, "no process is up"),
+    }
 }
 
 #[cfg(test)]
@@ -94,7 +131,6 @@ mod tests {
     use drillfold_kernel::units::TimeMs;
 
     use super::*;
-    use crate::serve::Shown;
 
     fn board() -> Board {
         let board = Board::new();

@@ -1,8 +1,13 @@
 //! What is shown at the moment.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, PoisonError, RwLock},
+};
 
 use drillfold_kernel::units::{Seq, TimeMs};
+
+use super::{Change, Course};
 
 /// What the endpoints show: the status after one event.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +38,25 @@ pub enum Stage {
     Ended,
 }
 
+/// Where the events come from, with its name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Source {
+    /// Nobody has said.
+    #[default]
+    Unnamed,
+    /// A simulated drill.
+    Drill(String),
+    /// A log of the past, read again.
+    Replay(String),
+    /// A log that something else is writing.
+    Log(String),
+    /// A feed from outside.
+    Feed(String),
+}
+
+/// Configured values by their names, as plain decimals: a status names them where it says what has to happen.
+pub type Configured = BTreeMap<&'static str, String>;
+
 /// What a reader finds on a board.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct View {
@@ -40,6 +64,12 @@ pub struct View {
     pub shown: Option<Arc<Shown>>,
     /// Whether it goes on changing.
     pub stage: Stage,
+    /// Where the events come from.
+    pub source: Source,
+    /// How the mode went.
+    pub course: Arc<Course>,
+    /// The configured values by their names, as plain decimals.
+    pub configured: Arc<Configured>,
     /// Counts what was put on the board, so that a reader sees whether something has since.
     pub version: u64,
 }
@@ -78,11 +108,32 @@ impl Board {
         self.change(|view| view.stage = stage);
     }
 
+    /// Says where the events come from.
+    pub fn source(&self, source: Source) {
+        self.change(|view| view.source = source);
+    }
+
+    /// Tells that the mode has changed, or that a process went down or came up.
+    pub fn changed(&self, change: Change) {
+        self.change(|view| Arc::make_mut(&mut view.course).add(change));
+    }
+
+    /// Says with which configuration the process works that came up.
+    pub fn configured(&self, configured: Configured) {
+        self.change(|view| view.configured = Arc::new(configured));
+    }
+
     /// Returns what is on the board.
     #[must_use]
     pub fn view(&self) -> View {
         // A writer that failed cannot have left half a value behind: values are whole or absent.
         self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Returns the version of what is on the board.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).version
     }
 
     /// Returns what is shown.

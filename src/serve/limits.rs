@@ -26,7 +26,12 @@ pub struct Limits {
     pub head_timeout: Duration,
     /// Time in which a client takes some of an answer that does not fit on the way. Then it is cut.
     pub write_timeout: Duration,
-    /// Time from a connection's beginning in which it may begin requests; it ends after the answer at hand.
+    /// What the system may hold of what a client has not taken yet, bytes.
+    pub unsent_bytes_max: usize,
+    /// Streams of events at a time; one more is answered with 503.
+    pub streams_max: usize,
+    /// Time from a connection's beginning in which it may begin requests; it ends after the answer at hand. A stream of
+    /// events goes on.
     pub connection_timeout: Duration,
     /// Time for answers at hand once the server is to stop, or the connection's time is over. Then they are cut.
     pub finish_timeout: Duration,
@@ -47,6 +52,8 @@ impl Default for Limits {
             target_bytes_max: 1024,
             head_timeout: Duration::from_secs(5),
             write_timeout: Duration::from_secs(5),
+            unsent_bytes_max: 32 * 1024,
+            streams_max: 32,
             connection_timeout: Duration::from_secs(60),
             finish_timeout: Duration::from_secs(2),
             requests_per_second_max: NonZeroU32::new(5_000).unwrap_or(NonZeroU32::MAX),

@@ -19,12 +19,18 @@
 mod admit;
 mod answer;
 mod board;
+mod course;
 mod limits;
 mod metrics;
+mod owner;
+mod page;
 mod server;
 mod stop;
+mod stream;
 
-pub use board::{Board, Shown, Stage, View};
+pub use board::{Board, Configured, Shown, Source, Stage, View};
+pub use course::{CHANGES_MAX, Change, Course};
 pub use limits::Limits;
+pub use owner::Owner;
 pub use server::{ServeError, Server};
 pub use stop::Stop;

@@ -2,7 +2,7 @@
 
 use std::{
     convert::Infallible,
-    future::poll_fn,
+    future::{pending, poll_fn},
     io,
     net::{IpAddr, SocketAddr, TcpListener},
     pin::Pin,
@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use http_body_util::Full;
+use http_body_util::{Either, Full};
 use hyper::{
     Request, Response, StatusCode,
     body::{Body as _, Bytes, Incoming},
@@ -23,6 +23,7 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
+use socket2::SockRef;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -34,10 +35,12 @@ use tokio_io_timeout::TimeoutStream;
 use super::{
     Board, Limits,
     admit::{Asked, has_body, refuse},
-    answer::{Answer, answer},
+    answer::{Answer, EVENTS, HTML, PAGE_POLICY, answer},
     limits::Rates,
     metrics::{Counts, Cut, metrics},
+    stream::{Events, Streams},
 };
+use crate::contract::validator::ValidatorError;
 
 /// The header that says after which event a status stands.
 const SEQ: HeaderName = HeaderName::from_static("x-drillfold-seq");
@@ -66,6 +69,9 @@ pub enum ServeError {
     /// The server's thread can't be started.
     #[error("cannot start the server")]
     Start(#[source] io::Error),
+    /// The rules that a status is held against can't be used: the program is broken.
+    #[error(transparent)]
+    Rules(#[from] ValidatorError),
 }
 
 /// A server at work. When it is dropped it accepts nothing more, finishes the answers at hand in the time that its limits give
@@ -89,7 +95,9 @@ impl Server {
         listener.set_nonblocking(true).map_err(ServeError::Start)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(ServeError::Start)?;
         let (stop, stopped) = watch::channel(false);
-        let desk = Arc::new(Desk { board, limits, names, rates: Rates::new(&limits), counts: Counts::default() });
+        let streams = Arc::new(Streams::new(board.clone(), limits.streams_max)?);
+        let desk =
+            Arc::new(Desk { board, streams, limits, names, rates: Rates::new(&limits), counts: Counts::default() });
         let work = move || runtime.block_on(accept(listener, desk, stopped));
         let thread = thread::Builder::new().name("serve".to_owned()).spawn(work).map_err(ServeError::Start)?;
         Ok(Self { address, stop, thread: Some(thread) })
@@ -116,6 +124,7 @@ impl Drop for Server {
 #[derive(Debug)]
 struct Desk {
     board: Board,
+    streams: Arc<Streams>,
     limits: Limits,
     names: Vec<String>,
     rates: Rates,
@@ -170,10 +179,16 @@ async fn converse(stream: TcpStream, peer: IpAddr, desk: &Arc<Desk>, mut finishi
     let limits = desk.limits;
     // Answers are small and whole: waiting for more of them would only delay them.
     let _ = stream.set_nodelay(true);
+    // The system would let its buffer grow to megabytes, and a client that takes nothing be noticed after minutes only.
+    let _ = SockRef::from(&stream).set_send_buffer_size(limits.unsent_bytes_max);
     let mut stream = TimeoutStream::new(stream);
     stream.set_write_timeout(Some(limits.write_timeout));
-    let visit =
-        Arc::new(Visit { desk: Arc::clone(desk), client: desk.rates.counted_as(peer), unread: AtomicBool::new(false) });
+    let visit = Arc::new(Visit {
+        desk: Arc::clone(desk),
+        client: desk.rates.counted_as(peer),
+        unread: AtomicBool::new(false),
+        streaming: AtomicBool::new(false),
+    });
     let service = {
         let visit = Arc::clone(&visit);
         service_fn(move |request| {
@@ -189,9 +204,13 @@ async fn converse(stream: TcpStream, peer: IpAddr, desk: &Arc<Desk>, mut finishi
         .serve_connection(TokioIo::new(Box::pin(stream)), service);
     let mut ended = tokio::select! {
         ended = poll_fn(|context| connection.poll_without_shutdown(context)) => Some(ended),
-        () = sleep(limits.connection_timeout) => None,
+        () = visit.is_over(limits.connection_timeout) => None,
         _ = finishing.changed() => None,
     };
+    if ended.is_none() && visit.streaming.load(Ordering::Relaxed) {
+        // A stream has no end that could be waited for; whoever reads it sees that it ends.
+        return;
+    }
     if ended.is_none() {
         Pin::new(&mut connection).graceful_shutdown();
         let rest = poll_fn(|context| connection.poll_without_shutdown(context));
@@ -233,14 +252,24 @@ struct Visit {
     client: IpAddr,
     /// True where a body was refused and may lie unread.
     unread: AtomicBool,
+    /// True while a stream of events is the answer at hand; it is the connection's last.
+    streaming: AtomicBool,
 }
 
 impl Visit {
-    fn respond(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    /// Waits until no further request may begin, unless a stream is going on then.
+    async fn is_over(&self, time: Duration) {
+        sleep(time).await;
+        if self.streaming.load(Ordering::Relaxed) {
+            pending::<()>().await;
+        }
+    }
+
+    fn respond(&self, request: &Request<Incoming>) -> Response<Either<Full<Bytes>, Events>> {
         let desk = &self.desk;
         let (method, target, headers) = (request.method(), request.uri(), request.headers());
         let body = has_body(headers, request.body().is_end_stream());
-        let answer = match desk.rates.take(self.client) {
+        let mut answer = match desk.rates.take(self.client) {
             Err(wait_s) => {
                 let refused = Answer::error(StatusCode::TOO_MANY_REQUESTS, "too many requests of this client");
                 Answer { retry_after_s: Some(wait_s), ..refused }
@@ -251,8 +280,17 @@ impl Visit {
                 })
             }
         };
+        let mut events = None;
+        if answer.kind == EVENTS {
+            events = desk.streams.open();
+            if events.is_none() {
+                let refused = Answer::error(StatusCode::SERVICE_UNAVAILABLE, "too many streams are open");
+                answer = Answer { retry_after_s: Some(1), ..refused };
+            }
+        }
+        self.streaming.store(events.is_some(), Ordering::Relaxed);
         desk.counts.answered(target.path(), answer.status);
-        let mut response = with_headers(answer);
+        let mut response = with_headers(answer, events);
         if body {
             self.unread.store(true, Ordering::Relaxed);
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -261,13 +299,17 @@ impl Visit {
     }
 }
 
-/// Makes HTTP of an answer.
-fn with_headers(answer: Answer) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from(answer.body)));
+/// Makes HTTP of an answer; a stream takes the place of its body.
+fn with_headers(answer: Answer, events: Option<Events>) -> Response<Either<Full<Bytes>, Events>> {
+    let body = events.map_or_else(|| Either::Left(Full::new(Bytes::from(answer.body))), Either::Right);
+    let mut response = Response::new(body);
     *response.status_mut() = answer.status;
     let headers = response.headers_mut();
     headers.extend(ALWAYS);
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(answer.kind));
+    if answer.kind == HTML {
+        headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(PAGE_POLICY));
+    }
     if answer.allow {
         headers.insert(header::ALLOW, HeaderValue::from_static("GET"));
     }

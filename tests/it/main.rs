@@ -27,6 +27,7 @@ mod market_data;
 mod matrices;
 #[cfg(target_os = "linux")]
 mod memory;
+mod owner_page;
 mod planted;
 mod project;
 #[allow(dead_code, reason = "the kernel's own tests use the rest")]

@@ -25,7 +25,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("judge", &["sim", "replay", "scenario", "wal", "contract", "text"]),
     ("inspect", &["judge", "replay", "wal", "contract", "text"]),
     ("evidence", &["judge", "inspect", "replay", "contract", "wal", "storage", "text"]),
-    ("serve", &[]),
+    // What the page shows is validated first, by the contract's own rules.
+    ("serve", &["contract"]),
     (
         "cli",
         &[
@@ -58,6 +59,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("governor", &["serve/limits.rs"]),
     ("prometheus_client", &["serve/metrics.rs"]),
     ("tokio_io_timeout", &["serve/server.rs"]),
+    ("socket2", &["serve/server.rs"]),
     ("tokio", &["serve/"]),
     ("annotate_snippets", &["scenario/"]),
     ("schemars", &["scenario/"]),

@@ -9,6 +9,7 @@ use super::{Pace, Publisher, ServeArgs, Serving};
 use crate::{
     cli::{logs::open_log, project::Project},
     replay::{Folder, Strides},
+    serve::Source,
     wal::{Clock as _, Digests, LogFiles, MarkKind, Polled, RecordBody, SystemClock},
 };
 
@@ -42,6 +43,8 @@ pub(super) fn serve(project: &Project, args: &ServeArgs, mut serving: Serving<'_
 /// Shows one status after the other until the process is told to stop; returns the last event that was folded.
 fn show(args: &ServeArgs, files: &mut LogFiles<'_>, serving: &mut Serving<'_>) -> anyhow::Result<Seq> {
     let name = args.what.display().to_string();
+    let file = args.what.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    serving.board.source(if args.follow { Source::Log(file) } else { Source::Replay(file) });
     let (board, stop) = (serving.board.clone(), serving.stop.clone());
     let mut pace = Pace::new(args.speed);
     let mut publisher = Publisher::default();
@@ -80,7 +83,9 @@ fn show(args: &ServeArgs, files: &mut LogFiles<'_>, serving: &mut Serving<'_>) -
                 }
                 folder.step(at, &event)?;
                 heard = clock.now();
-                if !args.follow {
+                if args.follow {
+                    publisher.passed(&folder, &board);
+                } else {
                     publisher.after(&folder, &board);
                 }
             }

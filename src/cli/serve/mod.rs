@@ -4,15 +4,19 @@
 use std::{io::Write, net::SocketAddr, num::NonZeroU32, path::PathBuf, str::FromStr, time::Duration};
 
 use drillfold_kernel::{
+    registry::{OwnerReason, TradingMode},
     status::Status,
     units::{Seq, TimeMs},
 };
 
 use super::{EXIT_HOLDS, project::Project};
 use crate::{
-    contract::document::{document, to_text},
+    contract::{
+        config::plain_values,
+        document::{document, to_text},
+    },
     replay::Folder,
-    serve::{Board, Limits, Server, Shown, Stage, Stop},
+    serve::{Board, Change, Limits, Server, Shown, Stage, Stop},
     wal::{Clock as _, SystemClock},
 };
 
@@ -178,11 +182,14 @@ impl Pace {
 #[derive(Default)]
 struct Publisher {
     shown: Option<(Seq, Status)>,
+    /// The mode after the last event; none before the first one, and none in it while no process is up.
+    mode: Option<Option<TradingMode>>,
 }
 
 impl Publisher {
     /// Shows the status after the last event, unless it is there already.
     fn after(&mut self, folder: &Folder, board: &Board) {
+        self.passed(folder, board);
         if self.shown.as_ref().is_some_and(|(seq, _)| *seq == folder.seq()) {
             return;
         }
@@ -192,6 +199,35 @@ impl Publisher {
             _ => board.put(status.as_ref().map(|status| shown(status, folder.seq(), folder.at()))),
         }
         self.shown = status.map(|status| (folder.seq(), status));
+    }
+
+    /// Tells the board where the last event has changed the mode; after every event, also of those whose status nobody is
+    /// shown, so that the page knows since when the mode is what it is.
+    fn passed(&mut self, folder: &Folder, board: &Board) {
+        let core = &folder.kernel().core;
+        let mode = core.up.then_some(core.resolution.mode);
+        if self.mode == Some(mode) {
+            return;
+        }
+        let before = self.mode.replace(mode);
+        if mode.is_some() && before.flatten().is_none() {
+            board.configured(plain_values(&core.config));
+        }
+        let status = folder.kernel().status();
+        let primary = status.and_then(|status| {
+            let code = document(&status).pointer("/owner_view/primary_owner_reason_code")?.as_str().map(str::to_owned);
+            OwnerReason::from_token(&code?)
+        });
+        match mode {
+            // The kernel keeps the mode over a crash; to an owner it begins anew with the process.
+            Some(_) if before != Some(None) => {
+                let since = core.mode_since;
+                board.changed(Change { seq: since.seq, at: since.at, mode, primary });
+            }
+            // Before the first boot there is nothing to tell.
+            None if before.is_none() => {}
+            Some(_) | None => board.changed(Change { seq: folder.seq(), at: folder.at(), mode, primary }),
+        }
     }
 
     /// Shows nothing until an event comes.

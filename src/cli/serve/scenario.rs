@@ -15,6 +15,7 @@ use crate::{
     judge::run::{log_header, run_shown},
     replay::{Folder, KeptLog},
     scenario::model::Scenario,
+    serve::Source,
     storage::Storage,
 };
 
@@ -43,6 +44,7 @@ pub(super) fn serve(project: &Project, args: &ServeArgs, mut serving: Serving<'_
             .say(&format!("{file}: {} bytes at its end were no whole record; they are in {kept_in} now", torn.bytes))?;
     }
 
+    serving.board.source(Source::Drill(scenario.full_name()));
     let (board, stop) = (serving.board.clone(), serving.stop.clone());
     let mut pace = Pace::new(args.speed);
     let mut publisher = Publisher::default();
