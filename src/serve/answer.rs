@@ -5,11 +5,36 @@ use hyper::{Method, StatusCode};
 
 use super::Board;
 
+/// What a body is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Media {
+    Json,
+    /// The metrics, which are written by whoever gets the answer.
+    Metrics,
+}
+
+impl Media {
+    /// Returns the value of `Content-Type`.
+    pub(super) const fn content_type(self) -> &'static str {
+        match self {
+            Self::Json => "application/json",
+            Self::Metrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        }
+    }
+
+    /// Returns the value of `Content-Security-Policy`.
+    pub(super) const fn policy(self) -> &'static str {
+        match self {
+            Self::Json | Self::Metrics => "default-src 'none'; frame-ancestors 'none'",
+        }
+    }
+}
+
 /// An answer, before it becomes HTTP.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Answer {
     pub(super) status: StatusCode,
-    pub(super) kind: &'static str,
+    pub(super) media: Media,
     pub(super) body: String,
     /// True where the methods that are allowed have to be named.
     pub(super) allow: bool,
@@ -20,73 +45,51 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    pub(super) fn ok(kind: &'static str, body: String) -> Self {
-        Self { status: StatusCode::OK, kind, body, allow: false, seq: None, retry_after_s: None }
+    fn ok(body: String) -> Self {
+        Self { status: StatusCode::OK, media: Media::Json, body, allow: false, seq: None, retry_after_s: None }
     }
 
     pub(super) fn error(status: StatusCode, says: &str) -> Self {
-        Self { status, ..Self::ok(JSON, serde_json::json!({ "error": says }).to_string()) }
+        Self { status, ..Self::ok(serde_json::json!({ "error": says }).to_string()) }
+    }
+
+    /// Refuses a request because its client has sent too many; in `wait_s` seconds there is one again.
+    pub(super) fn too_many_requests(wait_s: u64) -> Self {
+        let refused = Self::error(StatusCode::TOO_MANY_REQUESTS, "too many requests of this client");
+        Self { retry_after_s: Some(wait_s), ..refused }
     }
 }
 
-/// The content type of documents.
-pub(super) const JSON: &str = "application/json";
+/// All paths that there are.
+pub(super) const PATHS: [&str; 3] = ["/api/v1/status", "/api/v1/health", "/metrics"];
 
-/// What can be asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Resource {
-    Status,
-    Health,
-    Metrics,
-}
-
-impl Resource {
-    /// Every one with its path.
-    pub(super) const ALL: [(Self, &'static str); 3] =
-        [(Self::Status, "/api/v1/status"), (Self::Health, "/api/v1/health"), (Self::Metrics, "/metrics")];
-
-    /// Returns what stands at a path, byte for byte: nothing is decoded and no part is taken away.
-    pub(super) fn at(path: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|(_, of)| *of == path).map(|(resource, _)| resource)
+/// Answers a request; metrics are written by whoever gets the answer. A path is compared byte for byte: nothing is decoded and
+/// no part is taken away. Source: AT-022 (health), AT-407 (no method but GET).
+pub(super) fn answer(method: &Method, path: &str, board: &Board) -> Answer {
+    if !PATHS.contains(&path) {
+        return Answer::error(StatusCode::NOT_FOUND, &format!("no such path; there are {}", PATHS.join(", ")));
     }
-
-    /// Returns its name where requests are counted.
-    pub(super) const fn name(self) -> &'static str {
-        match self {
-            Self::Status => "status",
-            Self::Health => "health",
-            Self::Metrics => "metrics",
-        }
-    }
-}
-
-/// Answers a request; `metrics` are written where they are asked for. Source: AT-022 (health), AT-407 (no method but GET).
-pub(super) fn answer(method: &Method, path: &str, board: &Board, metrics: impl FnOnce() -> Answer) -> Answer {
-    let Some(resource) = Resource::at(path) else {
-        let paths = Resource::ALL.map(|(_, path)| path).join(", ");
-        return Answer::error(StatusCode::NOT_FOUND, &format!("no such path; there are {paths}"));
-    };
     if method != Method::GET {
         let refused = Answer::error(StatusCode::METHOD_NOT_ALLOWED, "read-only: GET is the only method");
         return Answer { allow: true, ..refused };
     }
-    if resource == Resource::Metrics {
-        return metrics();
+    if path == "/metrics" {
+        return Answer { media: Media::Metrics, ..Answer::ok(String::new()) };
     }
     let Some(shown) = board.shown() else {
         return Answer::error(StatusCode::SERVICE_UNAVAILABLE, "no process is up");
     };
-    let body = match resource {
-        Resource::Status => shown.status.clone(),
-        Resource::Health | Resource::Metrics => serde_json::json!({
-            "ok": true,
-            "build_id": shown.build_id,
-            "contract_version": shown.contract_version,
-        })
-        .to_string(),
-    };
-    let seq = (resource == Resource::Status).then_some(shown.seq);
-    Answer { seq, ..Answer::ok(JSON, body) }
+    match path {
+        "/api/v1/status" => Answer { seq: Some(shown.seq), ..Answer::ok(shown.status.clone()) },
+        _ => Answer::ok(
+            serde_json::json!({
+                "ok": true,
+                "build_id": shown.build_id,
+                "contract_version": shown.contract_version,
+            })
+            .to_string(),
+        ),
+    }
 }
 
 #[cfg(test)]
@@ -103,13 +106,9 @@ mod tests {
         board
     }
 
-    fn asked(method: &Method, path: &str, board: &Board) -> Answer {
-        answer(method, path, board, || Answer::ok("text/plain", "up".to_owned()))
-    }
-
     #[test]
     fn at_022_health_names_build_and_contract() {
-        let found = asked(&Method::GET, "/api/v1/health", &board());
+        let found = answer(&Method::GET, "/api/v1/health", &board());
         assert_eq!((found.status, found.seq), (StatusCode::OK, None));
         let document: serde_json::Value = serde_json::from_str(&found.body).unwrap();
         assert_eq!(document, serde_json::json!({ "ok": true, "build_id": "b-1", "contract_version": "5.2" }));
@@ -117,9 +116,9 @@ mod tests {
 
     #[test]
     fn at_407_every_method_but_get_is_refused() {
-        for (_, path) in Resource::ALL {
+        for path in PATHS {
             for method in [Method::POST, Method::PUT, Method::DELETE, Method::PATCH, Method::HEAD, Method::OPTIONS] {
-                let found = asked(&method, path, &board());
+                let found = answer(&method, path, &board());
                 assert_eq!((found.status, found.allow), (StatusCode::METHOD_NOT_ALLOWED, true), "{method} {path}");
             }
         }
@@ -127,22 +126,22 @@ mod tests {
 
     #[test]
     fn a_status_says_after_which_event_it_stands() {
-        assert_eq!(asked(&Method::GET, "/api/v1/status", &board()).seq, Some(Seq(1)));
+        assert_eq!(answer(&Method::GET, "/api/v1/status", &board()).seq, Some(Seq(1)));
     }
 
     #[test]
     fn a_board_without_document_is_not_ok() {
-        assert_eq!(asked(&Method::GET, "/api/v1/status", &Board::new()).status, StatusCode::SERVICE_UNAVAILABLE);
-        assert_eq!(asked(&Method::GET, "/api/v1/health", &Board::new()).status, StatusCode::SERVICE_UNAVAILABLE);
-        assert_eq!(asked(&Method::GET, "/metrics", &Board::new()).body, "up");
-        assert_eq!(asked(&Method::GET, "/api/v1/other", &board()).status, StatusCode::NOT_FOUND);
+        assert_eq!(answer(&Method::GET, "/api/v1/status", &Board::new()).status, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(answer(&Method::GET, "/api/v1/health", &Board::new()).status, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(answer(&Method::GET, "/metrics", &Board::new()).status, StatusCode::OK);
+        assert_eq!(answer(&Method::GET, "/api/v1/other", &board()).status, StatusCode::NOT_FOUND);
     }
 
     #[test]
     fn a_path_is_compared_byte_by_byte() {
         for path in ["/api/v1/status/", "//api/v1/status", "/api/v1/%73tatus", "/x/../api/v1/status", "/API/v1/status"]
         {
-            assert_eq!(asked(&Method::GET, path, &board()).status, StatusCode::NOT_FOUND, "{path}");
+            assert_eq!(answer(&Method::GET, path, &board()).status, StatusCode::NOT_FOUND, "{path}");
         }
     }
 }
