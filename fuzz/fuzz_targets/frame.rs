@@ -5,6 +5,7 @@
 use drillfold_fuzz::feed::{
     Instruments,
     deribit::{Message, parse},
+    error::Unusable,
     inputs::{instrument_names, recorded_inputs},
     recording::{RecordKind, lines, records},
     survey::survey,
@@ -42,7 +43,12 @@ fuzz_target!(|input: &[u8]| {
 /// Reads one frame in each way that there is.
 fn check(frame: &str) {
     let parsed = parse(frame);
-    assert_eq!(parsed, parse(&format!(" {frame}\n")), "spaces say nothing");
+    let meaning = |parsed: &Result<Vec<Message>, Unusable>| match parsed {
+        Ok(messages) => Ok(messages.clone()),
+        // What is wrong is told with its place.
+        Err(unusable) => Err((unusable.channel, unusable.instrument.clone())),
+    };
+    assert_eq!(meaning(&parsed), meaning(&parse(&format!(" {frame}\n"))), "spaces say nothing");
     if let Ok(messages) = &parsed {
         messages.iter().for_each(is_sound);
     }
