@@ -10,6 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use drillfold::serve::{Board, Limits, Server};
 use serde_json::Value;
 
 use crate::project::{base_runs, program, root};
@@ -55,10 +56,7 @@ impl Served {
     }
 
     fn connect(&self) -> Client {
-        let stream = TcpStream::connect(&self.address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.set_write_timeout(Some(PATIENCE)).unwrap();
-        Client { from: BufReader::new(stream.try_clone().unwrap()), to: stream }
+        Client::connect(&self.address)
     }
 
     /// Sends bytes on a connection of their own and returns all that comes back until its end.
@@ -124,6 +122,13 @@ struct Answer {
 }
 
 impl Client {
+    fn connect(address: &str) -> Self {
+        let stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        Self { from: BufReader::new(stream.try_clone().unwrap()), to: stream }
+    }
+
     fn ask(&mut self, path: &str) {
         self.to.write_all(request("GET", path, "").as_bytes()).unwrap();
     }
@@ -531,6 +536,42 @@ fn a_client_that_does_not_finish_is_not_waited_for() {
     served.signal("TERM");
     assert_eq!(served.line(), "stopped by a signal; nothing is served any more");
     assert_eq!(served.ended().code(), Some(0));
+}
+
+/// Starts a server of the library, whose limits a test chooses.
+fn with(limits: Limits) -> Server {
+    Server::start("127.0.0.1:0".parse().unwrap(), Board::new(), limits, Vec::new()).unwrap()
+}
+
+#[test]
+fn a_request_at_hand_holds_a_stop_up_for_its_time_only() {
+    let (head_timeout, finish_timeout) = (Duration::from_secs(600), Duration::from_millis(100));
+    let server = with(Limits { head_timeout, finish_timeout, ..Limits::default() });
+    let mut half = Client::connect(&server.address().to_string());
+    half.to.write_all(b"GET /api").unwrap();
+    let mut other = Client::connect(&server.address().to_string());
+    other.ask(STATUS);
+    assert_eq!(other.answer().unwrap().code, 503);
+    let began = Instant::now();
+    drop(server);
+    assert!(began.elapsed() < PATIENCE);
+    assert_eq!(half.rest(), "");
+}
+
+#[test]
+fn a_connection_ends_after_its_time_between_two_answers() {
+    let connection_timeout = Duration::from_millis(300);
+    let server = with(Limits { connection_timeout, ..Limits::default() });
+    let began = Instant::now();
+    let mut client = Client::connect(&server.address().to_string());
+    let mut answers = 0;
+    while client.to.write_all(request("GET", STATUS, "").as_bytes()).is_ok() {
+        let Some(answer) = client.answer() else { break };
+        assert_eq!(answer.code, 503);
+        answers += 1;
+        assert!(began.elapsed() < PATIENCE, "{answers} answers, and it goes on");
+    }
+    assert!(answers > 0 && began.elapsed() >= connection_timeout);
 }
 
 #[test]
