@@ -3,7 +3,8 @@
     check.py DRILLFOLD PROJECT
 
 Statements of the packs: the in-toto attestation framework's own library, strictly (an unknown field is an error). JUnit XML:
-junitparser. Job summary: cmark-gfm, GitHub's own Markdown. First each reader is shown damaged samples, which it has to refuse.
+junitparser. Job summary: cmark-gfm, GitHub's own Markdown. Metrics: the reference parser of OpenMetrics. First each reader is shown
+damaged samples, which it has to refuse.
 """
 
 import copy
@@ -14,6 +15,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import urllib.request
 
 import cmarkgfm
 from google.protobuf import json_format
@@ -23,6 +25,7 @@ from in_toto_attestation.v1.resource_descriptor import ResourceDescriptor
 from in_toto_attestation.v1.statement import Statement
 from junitparser import JUnitXml
 from junitparser.junitparser import Error, Failure
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 
 def read_statement(text):
@@ -47,7 +50,7 @@ def refused(what, read, sample):
         read(sample)
     except Exception:
         return
-    raise AssertionError("the reader takes a statement with " + what)
+    raise AssertionError("the reader takes a text with " + what)
 
 
 def damaged(good):
@@ -119,9 +122,49 @@ def check_reports(drillfold, project, work):
     print(f"JUnit of a spoilt project: {len(results)} failures, each with its reason; the summary names them")
 
 
+def read_metrics(text):
+    """Reads metrics; raises where they are not as OpenMetrics has them."""
+    return {family.name: family for family in text_string_to_metric_families(text)}
+
+
+def check_metrics(drillfold, project):
+    drill = project / "scenarios/drill_2_market_data_stale.toml"
+    command = [drillfold, "--root", project, "serve", drill, "--listen", "127.0.0.1:0", "--speed", "max", "--pause-at", "tripped"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            address = re.search(r"http://[^/]+", server.stdout.readline())[0]
+            assert server.stdout.readline() == "paused at tripped\n"
+            with urllib.request.urlopen(address + "/api/v1/status") as answer:
+                status = json.load(answer)
+            with urllib.request.urlopen(address + "/metrics") as answer:
+                kind, text = answer.headers["Content-Type"], answer.read().decode()
+        finally:
+            server.terminate()
+    assert server.returncode == 0, server.returncode
+    assert kind == "application/openmetrics-text; version=1.0.0; charset=utf-8", kind
+    for what, bad in {
+        "no end": text.removesuffix("# EOF\n"),
+        "a type twice": text.replace("# TYPE drillfold_up gauge\n", "# TYPE drillfold_up gauge\n" * 2),
+        "a counter without its ending": text.replace("http_connections_total", "http_connections"),
+        "a unit that is not in the name": text.replace("policy_age_seconds seconds", "policy_age_seconds metres"),
+    }.items():
+        assert bad != text, what
+        refused(what, read_metrics, bad)
+    families = read_metrics(text)
+    held = {s.labels["mode"] for s in families["drillfold_trading_mode"].samples if s.value == 1}
+    assert held == {status["trading_mode"]}, held
+    held = {s.labels["reason"] for s in families["drillfold_mode_reason"].samples if s.value == 1}
+    assert held == set(status["mode_reasons"]), held
+    age = families["drillfold_status_policy_age_seconds"]
+    assert (age.type, age.unit, age.samples[0].value) == ("gauge", "seconds", status["policy_age_sec"]), age
+    assert families["drillfold_http_requests"].type == "counter"
+    print(f"metrics: {len(families)} families, {sum(len(family.samples) for family in families.values())} samples")
+
+
 def main():
     drillfold, project = sys.argv[1], pathlib.Path(sys.argv[2]).resolve()
     check_statements(project)
+    check_metrics(drillfold, project)
     with tempfile.TemporaryDirectory() as work:
         check_reports(drillfold, project, pathlib.Path(work))
 

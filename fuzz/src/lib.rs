@@ -1,9 +1,23 @@
 //! The rooms under test, compiled from their sources, and what the targets share.
 
+#[path = "../../src/exchange/mod.rs"]
+pub mod exchange;
+#[path = "../../src/feed/mod.rs"]
+pub mod feed;
 #[path = "../../src/storage/mod.rs"]
 pub mod storage;
+#[path = "../../src/text/mod.rs"]
+pub mod text;
 #[path = "../../src/wal/mod.rs"]
 pub mod wal;
+
+#[path = "../../src/sim/recorded.rs"]
+mod recorded;
+
+/// Of the simulation, what a recording becomes.
+pub mod sim {
+    pub use crate::recorded::{RecordedInput, RecordedMessage};
+}
 
 use crc_fast::crc32_iscsi;
 

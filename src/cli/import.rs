@@ -53,6 +53,9 @@ struct DeribitArgs {
     /// After how many ms without market data they are stale; a recording has pauses of its own
     #[arg(long, value_name = "MS", default_value_t = 15_000, value_parser = clap::value_parser!(u32).range(1..))]
     stale_threshold_ms: u32,
+    /// The world answers no keep-alives on the public socket, so that a pause of the recording is a silent line
+    #[arg(long)]
+    no_keepalives: bool,
     /// Read and report only; write nothing
     #[arg(long)]
     dry_run: bool,
@@ -159,6 +162,9 @@ fn scenario_text(args: &DeribitArgs, survey: &Survey) -> String {
         text.push_str(&format!("reference_instrument = {}\n", quoted(name)));
     }
     text.push_str(&format!("\n[world]\nrecording = {}\n", quoted(&format!("feeds/{}.txt", args.name))));
+    if args.no_keepalives {
+        text.push_str("keepalives = false\n");
+    }
     text.push_str("\n[world.market.index]\n");
     let underlyings: BTreeSet<&str> =
         survey.instruments.iter().map(|name| name.split('-').next().unwrap_or_default()).collect();

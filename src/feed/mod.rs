@@ -17,3 +17,6 @@ pub mod recording;
 pub mod survey;
 
 pub use inputs::{Instruments, recorded_inputs};
+
+#[cfg(test)]
+mod tests;

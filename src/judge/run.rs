@@ -329,7 +329,7 @@ fn taken_as(
 }
 
 /// Goes on only where both do.
-const fn sooner(one: ControlFlow<()>, other: ControlFlow<()>) -> ControlFlow<()> {
+fn sooner(one: ControlFlow<()>, other: ControlFlow<()>) -> ControlFlow<()> {
     if one.is_break() { one } else { other }
 }
 

@@ -460,6 +460,7 @@ impl Rules<'_, '_> {
             },
             instruments,
             recording,
+            keepalives: world.keepalives.as_ref().is_none_or(|keepalives| keepalives.value),
             withhold,
         }
     }

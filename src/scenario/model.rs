@@ -84,6 +84,8 @@ pub struct World {
     pub market: Market,
     /// Path of a recorded feed, relative to the scenario file, that is played beside the synthetic market.
     pub recording: Option<String>,
+    /// False where the venue answers no keep-alives on the public socket, so that it is silent where its feed is.
+    pub keepalives: bool,
     /// One-way delays in milliseconds, lowest and highest, both included.
     pub latency: Latency,
     /// Host samples and their pace.

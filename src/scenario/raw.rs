@@ -450,6 +450,8 @@ pub(super) struct World {
     pub(super) market: Market,
     /// Path of a recorded feed, relative to the scenario file, that is played beside the synthetic market.
     pub(super) recording: Option<At<String>>,
+    /// False where the venue answers no keep-alives on the public socket, so that it is silent where its feed is.
+    pub(super) keepalives: Option<At<bool>>,
     /// One-way delays, lowest and highest.
     pub(super) latency: Latency,
     /// What the host reports, and how often.
@@ -460,7 +462,7 @@ pub(super) struct World {
     pub(super) withhold: Option<Vec<At<Withhold>>>,
 }
 
-layer!(World { instrument market recording latency host ledger withhold });
+layer!(World { instrument market recording keepalives latency host ledger withhold });
 
 /// One listed instrument; only its name is needed, the rest has defaults of its kind.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]

@@ -23,13 +23,7 @@ use prometheus_client::{
 };
 use serde_json::{Map, Value};
 
-use super::{
-    Stage, View,
-    answer::{Answer, Resource},
-};
-
-/// The content type of the format, as its specification has it.
-const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+use super::{Stage, View, answer::Resource};
 
 /// Most keys of a status document that become metrics; a document has 35.
 const KEYS_MAX: usize = 128;
@@ -82,8 +76,8 @@ pub(super) struct Counts {
 impl Counts {
     /// Counts an answer. A path that does not exist has no name of its own, so that no client can make more lines.
     pub(super) fn answered(&self, path: &str, status: StatusCode) {
-        let place = Resource::at(path).map_or("other", Resource::name);
-        self.requests.get_or_create(&[("path", place.into()), ("code", status.as_str().to_owned().into())]).inc();
+        let path = Resource::paths().into_iter().find(|known| *known == path).unwrap_or("other");
+        self.requests.get_or_create(&[("path", path.into()), ("code", status.as_str().to_owned().into())]).inc();
         if status == StatusCode::TOO_MANY_REQUESTS {
             self.limited.inc();
         }
@@ -117,8 +111,11 @@ impl Drop for Open {
     }
 }
 
-/// Returns the answer with all metrics.
-pub(super) fn metrics(view: &View, counts: &Counts) -> Answer {
+/// Writes all metrics.
+///
+/// # Errors
+/// What is written is no text; no metric of ours can be so.
+pub(super) fn metrics(view: &View, counts: &Counts) -> Result<String, fmt::Error> {
     let mut registry = Registry::with_prefix("drillfold");
     server(&mut registry, counts);
     let up = Gauge::<i64>::default();
@@ -140,10 +137,8 @@ pub(super) fn metrics(view: &View, counts: &Counts) -> Answer {
         }
     }
     let mut out = String::new();
-    match text::encode(&mut out, &registry) {
-        Ok(()) => Answer::ok(OPEN_METRICS, out),
-        Err(_) => Answer::error(StatusCode::INTERNAL_SERVER_ERROR, "the metrics cannot be written"),
-    }
+    text::encode(&mut out, &registry)?;
+    Ok(out)
 }
 
 const STAGES: [&str; 4] = ["running", "paused", "silent", "ended"];
@@ -232,4 +227,92 @@ fn whole(value: u64) -> f64 {
 #[expect(clippy::cast_precision_loss, reason = "ms since the epoch are far below 2^53")]
 fn ms(value: i64) -> f64 {
     value as f64 / 1_000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use drillfold_kernel::units::{Seq, TimeMs};
+
+    use super::*;
+    use crate::serve::{Board, Shown};
+
+    fn written(status: Option<&str>, stage: Stage, counts: &Counts) -> String {
+        let board = Board::new();
+        board.put(status.map(|status| Shown {
+            status: status.to_owned(),
+            build_id: "b".to_owned(),
+            contract_version: "5.2".to_owned(),
+            seq: Seq(7),
+            at: TimeMs(1_617_580_800_125),
+        }));
+        board.stage(stage);
+        metrics(&board.view(), counts).unwrap()
+    }
+
+    #[test]
+    fn without_a_document_nothing_is_said_of_one() {
+        let text = written(None, Stage::Silent, &Counts::default());
+        assert!(text.contains("drillfold_up 0\n") && text.ends_with("# EOF\n"), "{text}");
+        assert!(text.contains("drillfold_stage{stage=\"silent\"} 1\n"));
+        for name in ["status", "mode", "risk", "event", "build", "open_permission"] {
+            assert!(!text.contains(&format!("drillfold_{name}")), "{name}: {text}");
+        }
+    }
+
+    #[test]
+    fn a_key_becomes_a_metric_in_base_units_and_one_that_is_null_does_not() {
+        let status = r#"{"status_version": 1, "policy_age_sec": 3, "lag_ms": 1500, "tick_last_ts_ms": 1500, "update_ts": 2000,
+            "expires_at": null, "disk_used_pct": 0.42, "429_count_5m": 9, "latch": true, "text": "x", "a\"b": 1}"#;
+        let text = written(Some(status), Stage::Running, &Counts::default());
+        for line in [
+            "drillfold_status_version 1.0",
+            "drillfold_status_policy_age_seconds 3.0",
+            "drillfold_status_lag_seconds 1.5",
+            "drillfold_status_tick_last_timestamp_seconds 1.5",
+            "drillfold_status_update_timestamp_seconds 2.0",
+            "drillfold_status_disk_used_ratio 0.42",
+            "drillfold_status_429_count_5m 9.0",
+            "drillfold_status_latch 1.0",
+            "drillfold_event_seq 7.0",
+            "drillfold_event_timestamp_seconds 1617580800.125",
+        ] {
+            assert!(text.lines().any(|of| of == line), "{line}: {text}");
+        }
+        assert_eq!(text.lines().filter(|line| line.starts_with("drillfold_status_")).count(), 8);
+    }
+
+    #[test]
+    fn a_token_is_one_line_of_as_many_as_the_registry_has() {
+        let [mode, reason] = [TradingMode::Active.token(), ModeReason::ALL[0].token()];
+        let status =
+            serde_json::json!({ "trading_mode": mode, "risk_state": "Unheard", "mode_reasons": [reason, "NEW"] });
+        let text = written(Some(&status.to_string()), Stage::Running, &Counts::default());
+        let lines = |start: &str| text.lines().filter(|line| line.starts_with(start)).collect::<Vec<_>>();
+        let held = |start: &str| lines(start).into_iter().filter(|line| line.ends_with(" 1")).count();
+        assert_eq!((lines("drillfold_trading_mode{").len(), held("drillfold_trading_mode{")), (3, 1));
+        assert_eq!((lines("drillfold_risk_state{").len(), held("drillfold_risk_state{")), (4, 0));
+        assert_eq!((lines("drillfold_mode_reason{").len(), held("drillfold_mode_reason{")), (ModeReason::ALL.len(), 1));
+    }
+
+    #[test]
+    fn no_client_makes_lines_of_its_own() {
+        let counts = Counts::default();
+        for number in 0..100 {
+            counts.answered(&format!("/{number}"), StatusCode::NOT_FOUND);
+        }
+        counts.answered("/metrics", StatusCode::TOO_MANY_REQUESTS);
+        counts.cut(Cut::Silent);
+        drop(counts.connected());
+        let text = written(None, Stage::Running, &counts);
+        for line in [
+            "drillfold_http_requests_total{path=\"other\",code=\"404\"} 100",
+            "drillfold_http_requests_total{path=\"/metrics\",code=\"429\"} 1",
+            "drillfold_http_rate_limited_total 1",
+            "drillfold_http_connections_total 1",
+            "drillfold_http_open_connections 0",
+            "drillfold_http_cut_connections_total{why=\"silent\"} 1",
+        ] {
+            assert!(text.lines().any(|of| of == line), "{line}: {text}");
+        }
+    }
 }

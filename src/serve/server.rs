@@ -35,7 +35,7 @@ use tokio_io_timeout::TimeoutStream;
 use super::{
     Board, Limits,
     admit::{Asked, has_body, refuse},
-    answer::{Answer, EVENTS, HTML, PAGE_POLICY, answer},
+    answer::{Answer, Media, answer},
     limits::Rates,
     metrics::{Counts, Cut, metrics},
     stream::{Events, Streams},
@@ -46,10 +46,9 @@ use crate::contract::validator::ValidatorError;
 const SEQ: HeaderName = HeaderName::from_static("x-drillfold-seq");
 
 /// Headers of every answer that is made here, whatever it says.
-const ALWAYS: [(HeaderName, HeaderValue); 5] = [
+const ALWAYS: [(HeaderName, HeaderValue); 4] = [
     (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
     (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
-    (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'")),
     (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
     (HeaderName::from_static("cross-origin-resource-policy"), HeaderValue::from_static("same-origin")),
 ];
@@ -269,19 +268,21 @@ impl Visit {
         let desk = &self.desk;
         let (method, target, headers) = (request.method(), request.uri(), request.headers());
         let body = has_body(headers, request.body().is_end_stream());
+        let asked = Asked { method, target, headers, body };
         let mut answer = match desk.rates.take(self.client) {
-            Err(wait_s) => {
-                let refused = Answer::error(StatusCode::TOO_MANY_REQUESTS, "too many requests of this client");
-                Answer { retry_after_s: Some(wait_s), ..refused }
-            }
+            Err(wait_s) => Answer::too_many_requests(wait_s),
             Ok(()) => {
-                refuse(&Asked { method, target, headers, body }, &desk.names, &desk.limits).unwrap_or_else(|| {
-                    answer(method, target.path(), &desk.board, || metrics(&desk.board.view(), &desk.counts))
-                })
+                refuse(&asked, &desk.names, &desk.limits).unwrap_or_else(|| answer(method, target.path(), &desk.board))
             }
         };
+        if answer.media == Media::Metrics {
+            match metrics(&desk.board.view(), &desk.counts) {
+                Ok(written) => answer.body = written,
+                Err(_) => answer = Answer::error(StatusCode::INTERNAL_SERVER_ERROR, "the metrics cannot be written"),
+            }
+        }
         let mut events = None;
-        if answer.kind == EVENTS {
+        if answer.media == Media::Events {
             events = desk.streams.open();
             if events.is_none() {
                 let refused = Answer::error(StatusCode::SERVICE_UNAVAILABLE, "too many streams are open");
@@ -306,10 +307,8 @@ fn with_headers(answer: Answer, events: Option<Events>) -> Response<Either<Full<
     *response.status_mut() = answer.status;
     let headers = response.headers_mut();
     headers.extend(ALWAYS);
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(answer.kind));
-    if answer.kind == HTML {
-        headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(PAGE_POLICY));
-    }
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(answer.media.content_type()));
+    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(answer.media.policy()));
     if answer.allow {
         headers.insert(header::ALLOW, HeaderValue::from_static("GET"));
     }

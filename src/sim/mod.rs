@@ -30,6 +30,7 @@ mod legs;
 mod network;
 pub mod prng;
 mod queue;
+mod recorded;
 mod simulation;
 mod steps;
 mod strategy;
@@ -37,7 +38,8 @@ mod wire;
 
 pub use error::SimError;
 pub use legs::{Fault, Leg, Legs};
-pub use simulation::{Deployment, Ending, Input, Mark, RecordedInput, RecordedMessage, Simulation};
+pub use recorded::{RecordedInput, RecordedMessage};
+pub use simulation::{Deployment, Ending, Input, Mark, Simulation};
 
 #[cfg(test)]
 mod tests;

@@ -18,6 +18,7 @@ use super::{
     network::Network,
     prng::{Prng, Stream},
     queue::Queue,
+    recorded::{RecordedInput, RecordedMessage},
     strategy::Strategy,
     wire::{Request, Way},
 };
@@ -38,38 +39,6 @@ pub struct Deployment {
     pub runtime_config_hash: String,
     /// The venue's name of the instrument that the market monitors read.
     pub reference_instrument: Option<String>,
-}
-
-/// One message of a recorded feed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RecordedInput {
-    /// When it was received, in ms from the recording's start; never below that of the one before.
-    pub at_ms: i64,
-    /// What was received; instruments are indices into the scenario's table.
-    pub message: RecordedMessage,
-}
-
-/// What a recorded frame says.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RecordedMessage {
-    /// Market data.
-    Data(MarketData),
-    /// The venue refused a request with this error code; with 10028 it ends the session.
-    Refused {
-        /// The venue's error code.
-        code: i32,
-    },
-}
-
-impl RecordedInput {
-    /// Returns the instrument that it concerns, where it concerns one.
-    #[must_use]
-    pub const fn instrument(&self) -> Option<InstrumentId> {
-        match &self.message {
-            RecordedMessage::Data(data) => data.instrument(),
-            RecordedMessage::Refused { .. } => None,
-        }
-    }
 }
 
 /// One event for the kernel, with the marks that stand before it.
@@ -218,6 +187,8 @@ pub struct Simulation {
     market: model::Market,
     prngs: Vec<MarketPrngs>,
     recording: Vec<RecordedInput>,
+    /// False where the venue answers no keep-alives on the public socket.
+    pub(super) keepalives: bool,
     pub(super) host: Host,
     host_setup: model::Host,
     pub(super) ledger: Ledger,
@@ -289,6 +260,7 @@ impl Simulation {
             market: world.market.clone(),
             prngs,
             recording,
+            keepalives: world.keepalives,
             host: Host::new(&world.host, scenario.start),
             host_setup: world.host.clone(),
             ledger: Ledger::new(world.ledger.batch),

@@ -87,6 +87,7 @@ fn scenario(steps: Vec<Step>) -> Scenario {
                 index: vec![("BTC".into(), Price(60_000 * NANO))],
             },
             recording: None,
+            keepalives: true,
             latency: Latency { public_ms: (2, 90), private_ms: (2, 30), rest_ms: (5, 40) },
             host: Host {
                 sample_every_ms: 1_000,
@@ -413,6 +414,15 @@ fn rest_answers_carry_the_venues_time_within_their_round_trip() {
         }
     }
     assert!(overtaken, "requests are independent of each other");
+}
+
+#[test]
+fn a_venue_without_keepalives_is_heard_on_the_private_socket_only() {
+    let mut scenario = scenario(Vec::new());
+    scenario.world.keepalives = false;
+    let run = run(&scenario);
+    assert!(run.times(|event| *event == Event::FrameHeard(Socket::Public)).is_empty());
+    assert!(run.times(|event| *event == Event::FrameHeard(Socket::Private)).len() >= 9);
 }
 
 #[test]

@@ -94,7 +94,11 @@ impl Simulation {
                     self.send_snapshot(id);
                 }
             }
-            (Request::KeepAlive, Way::Public(_)) => self.answer(way, Event::FrameHeard(Socket::Public)),
+            (Request::KeepAlive, Way::Public(_)) => {
+                if self.keepalives {
+                    self.answer(way, Event::FrameHeard(Socket::Public));
+                }
+            }
             (Request::KeepAlive, Way::Private(_)) => self.answer(way, Event::FrameHeard(Socket::Private)),
             (Request::Authenticate, Way::Private(number)) => self.authenticate(number),
             (Request::Place(order), Way::Public(_) | Way::Private(_) | Way::Rest(_)) => self.place(way, &order),

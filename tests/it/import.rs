@@ -10,7 +10,7 @@ use drillfold::{
 };
 use drillfold_kernel::{
     effect::{Effect, Note},
-    event::Event,
+    event::{Event, Socket},
     registry::OpenPermissionReason,
 };
 use serde_json::Value;
@@ -31,10 +31,10 @@ fn import(file: &Path, out: &Path, more: &[&str]) -> Done {
 }
 
 /// Returns the scenario that an import of the recording writes.
-fn imported_scenario() -> Scenario {
+fn imported_scenario(more: &[&str]) -> Scenario {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let out = folder.path().join("p");
-    let Done { code, err, .. } = import(&root().join(RECORDING), &out, &[]);
+    let Done { code, err, .. } = import(&root().join(RECORDING), &out, more);
     assert_eq!(code, 0, "{err}");
     Project::new(out.clone()).scenarios(&out.join("scenarios/recorded_feed.toml")).expect("it is a scenario").remove(0)
 }
@@ -102,7 +102,7 @@ fn the_recording_imports_whole_and_replays_to_one_digest() {
     let Done { code, out, err } = done(replay);
     assert_eq!(code, 0, "{out}{err}");
     assert!(out.contains("\"events\": 2466"), "{out}");
-    let scenario = imported_scenario();
+    let scenario = imported_scenario(&[]);
     let whole = shown(&scenario, &recording());
     assert_eq!((whole.chain.as_str(), whole.gaps, whole.changes), (chain, 0, 177));
     assert_eq!(whole.latched, [BOOT]);
@@ -143,7 +143,7 @@ fn json_lines_import_like_the_lines_of_the_recorder() {
 
 #[test]
 fn each_change_that_is_cut_out_is_one_gap_at_the_next_change_of_its_book() {
-    let scenario = imported_scenario();
+    let scenario = imported_scenario(&[]);
     let names: Vec<&str> = scenario.world.instruments.iter().map(|of| of.name.as_str()).collect();
     let text = recording();
     let lines: Vec<&str> = text.lines().collect();
@@ -184,7 +184,7 @@ fn each_change_that_is_cut_out_is_one_gap_at_the_next_change_of_its_book() {
 
 #[test]
 fn a_recording_that_stops_is_stale_and_a_10028_ends_the_session() {
-    let scenario = imported_scenario();
+    let scenario = imported_scenario(&[]);
     let text = recording();
     let lines: Vec<&str> = text.lines().collect();
     // A minute of it, then silence.
@@ -208,6 +208,28 @@ fn a_recording_that_stops_is_stale_and_a_10028_ends_the_session() {
     let refused = shown(&scenario, &refused.join("\n"));
     let codes: Vec<OpenPermissionReason> = refused.latched.iter().map(|(code, _)| *code).collect();
     assert_eq!(codes, [BOOT.0, OpenPermissionReason::SessionTerminationReconcileRequired]);
+}
+
+#[test]
+fn without_keepalives_a_pause_of_the_recording_is_a_silent_line() {
+    // Events that only show that the public line lives, and the longest transport lag.
+    let heard = |more: &[&str]| {
+        let scenario = imported_scenario(more);
+        let names: Vec<&str> = scenario.world.instruments.iter().map(|of| of.name.as_str()).collect();
+        let inputs = recorded_inputs("feed", &recording(), &names).expect("the feed is sound");
+        let (mut alive, mut lag_ms, mut bunker) = (0, 0, false);
+        run_watched(&scenario, Some(inputs), |_, event, folder| {
+            alive += usize::from(*event == Event::FrameHeard(Socket::Public));
+            lag_ms = lag_ms.max(folder.kernel().transport_lag_ms().unwrap_or(0));
+            bunker |= folder.kernel().status().is_some_and(|status| status.bunker_mode_active);
+        })
+        .unwrap_or_else(|error| panic!("{error:?}"));
+        (alive, lag_ms, bunker)
+    };
+    let (alive, lag_ms, bunker) = heard(&[]);
+    assert!(alive > 100 && lag_ms < 2_000 && !bunker, "{alive} {lag_ms} {bunker}");
+    let (alive, lag_ms, bunker) = heard(&["--no-keepalives"]);
+    assert!(alive == 0 && lag_ms > 2_500 && bunker, "{alive} {lag_ms} {bunker}");
 }
 
 #[test]

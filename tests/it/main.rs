@@ -41,6 +41,7 @@ mod replay;
 mod rig;
 mod seeds;
 mod serve;
+mod serve_limits;
 mod serve_log;
 mod serve_restart;
 mod status_document;

@@ -286,7 +286,7 @@ fn a_server_that_is_asked_to_stop_stops_cleanly_and_can_go_on() {
     assert!(serving.child.wait().unwrap().success());
     let stopped = Folded::read(&log);
     let last = stopped.log.entries.last().unwrap().seq;
-    assert_eq!(said, format!("stopped after event {}", last.0));
+    assert_eq!(said, format!("stopped after event {}; nothing is served any more", last.0));
     assert!(stopped.log.summary.end.is_none(), "it is not over");
     let mut serving = Serving::keeping(scenario, &log, "max");
     serving.says(&format!("goes on behind event {}", last.0)).expect("it goes on");

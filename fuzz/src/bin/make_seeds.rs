@@ -1,5 +1,6 @@
 //! Writes the inputs that fuzzing starts from into `corpus/`, a folder a target: small logs, sealed and not, with batches,
-//! marks and an index, each once with its checksums kept and once with them put right after each mutation.
+//! marks and an index, each once with its checksums kept and once with them put right after each mutation; frames of the
+//! venue.
 
 use std::{fs, path::Path};
 
@@ -23,6 +24,29 @@ fn main() -> std::io::Result<()> {
                 fs::write(folder.join(format!("seed_{number}_{mode}")), [&[mode][..], seed].concat())?;
             }
         }
+    }
+    frames()
+}
+
+/// Frames that a venue really sent, one of each kind and size, and small recordings of them.
+fn frames() -> std::io::Result<()> {
+    const TRADES: &str = r#"{"method":"subscription","params":{"channel":"trades.BTC-PERPETUAL.raw","data":[{"trade_seq":30289432,"trade_id":"ETH-48079254","price":8954.5,"instrument_name":"BTC-PERPETUAL","direction":"sell","amount":2e1}]}}"#;
+    const TEST_REQUEST: &str = r#"{"jsonrpc":"2.0","method":"heartbeat","params":{"type":"test_request"}}"#;
+    const REFUSAL: &str = r#"{"jsonrpc":"2.0","id":7,"error":{"code":10028,"message":"too_many_requests"}}"#;
+    let folder = Path::new("corpus/frame");
+    fs::create_dir_all(folder)?;
+    let recording = fs::read_to_string("../scenarios/feeds/deribit-2021-04-05.txt")?;
+    let lines: Vec<&str> = recording.lines().collect();
+    for (number, line) in lines.iter().enumerate().filter(|(number, line)| number % 20 < 4 || line.len() > 4_000) {
+        let frame = line.split_once(": ").map_or(*line, |(_, frame)| frame);
+        fs::write(folder.join(format!("frame_{number}")), frame)?;
+    }
+    for (number, frame) in [TRADES, TEST_REQUEST, REFUSAL].into_iter().enumerate() {
+        fs::write(folder.join(format!("other_{number}")), frame)?;
+        fs::write(folder.join(format!("json_line_{number}")), format!("{{\"time\": 1.5, \"frame\": {frame}}}\n"))?;
+    }
+    for (number, part) in lines.chunks(3).take(20).enumerate() {
+        fs::write(folder.join(format!("recording_{number}")), part.join("\n"))?;
     }
     Ok(())
 }

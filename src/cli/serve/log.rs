@@ -20,8 +20,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// second, and an old status must not be taken for today's.
 const SILENT_AFTER: Duration = Duration::from_millis(2_000);
 
-/// Serves the status of a log until the process is told to stop.
-pub(super) fn serve(project: &Project, args: &ServeArgs, mut serving: Serving<'_>) -> anyhow::Result<()> {
+/// Serves the status of a log until the process is told to stop; returns the last event that was folded.
+pub(super) fn serve(project: &Project, args: &ServeArgs, mut serving: Serving<'_>) -> anyhow::Result<Seq> {
     let name = args.what.display().to_string();
     if let Some(variant) = &args.variant {
         bail!("--variant {variant}: {name} is a log, and a log is of one run");
@@ -36,8 +36,7 @@ pub(super) fn serve(project: &Project, args: &ServeArgs, mut serving: Serving<'_
     }
     let _server = serving.listen(&name, args)?;
 
-    let last = show(args, &mut files, &mut serving)?;
-    Ok(serving.say(&format!("stopped after event {}", last.0))?)
+    show(args, &mut files, &mut serving)
 }
 
 /// Shows one status after the other until the process is told to stop; returns the last event that was folded.

@@ -83,18 +83,15 @@ impl FromStr for Speed {
 /// A scenario or log that can't be read or run, a variant or snapshot that it has not, an address that can't be listened
 /// on.
 pub fn serve(project: &Project, args: &ServeArgs, out: &mut dyn Write, err: &mut dyn Write) -> anyhow::Result<u8> {
-    let stop = Stop::on_signal()?;
-    let serving = Serving { stop: stop.clone(), board: Board::new(), out: &mut *out, err };
-    if args.what.extension().is_some_and(|ending| ending == "wal") {
-        log::serve(project, args, serving)?;
+    let serving = Serving { stop: Stop::on_signal()?, board: Board::new(), out: &mut *out, err };
+    let last = if args.what.extension().is_some_and(|ending| ending == "wal") {
+        log::serve(project, args, serving)?
     } else {
         anyhow::ensure!(!args.follow, "--follow takes a log (.wal); {} is none", args.what.display());
-        scenario::serve(project, args, serving)?;
-    }
-    if stop.is_set() {
-        // A reader of this line that has gone away changes nothing.
-        let _ = writeln!(out, "stopped by a signal; nothing is served any more");
-    }
+        scenario::serve(project, args, serving)?
+    };
+    // A reader of this line that has gone away changes nothing.
+    let _ = writeln!(out, "stopped after event {}; nothing is served any more", last.0);
     Ok(EXIT_HOLDS)
 }
 

@@ -19,8 +19,8 @@ use crate::{
     storage::Storage,
 };
 
-/// Runs a scenario and serves its status until the process is told to stop.
-pub(super) fn serve(project: &Project, args: &ServeArgs, mut serving: Serving<'_>) -> anyhow::Result<()> {
+/// Runs a scenario and serves its status until the process is told to stop; returns the last event.
+pub(super) fn serve(project: &Project, args: &ServeArgs, mut serving: Serving<'_>) -> anyhow::Result<Seq> {
     let scenario = chosen(project, args)?;
     if let Some(name) = &args.pause_at
         && !scenario.snapshots.iter().any(|snapshot| snapshot.name == *name)
@@ -83,7 +83,7 @@ pub(super) fn serve(project: &Project, args: &ServeArgs, mut serving: Serving<'_
     if outcome.complete {
         serving.rest("the scenario has ended")?;
     }
-    Ok(serving.say(&format!("stopped after event {}", last.get().0))?)
+    Ok(last.get())
 }
 
 fn chosen(project: &Project, args: &ServeArgs) -> anyhow::Result<Scenario> {
