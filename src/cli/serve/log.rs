@@ -78,6 +78,7 @@ pub(super) fn serve(project: &Project, args: &ServeArgs, mut serving: Serving<'_
                 return Ok(());
             }
             RecordBody::Mark(_)
+            | RecordBody::Frame(_)
             | RecordBody::Batch { .. }
             | RecordBody::Index(_)
             | RecordBody::End(_)
