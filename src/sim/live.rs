@@ -19,10 +19,10 @@ use drillfold_kernel::{
 use super::{
     error::SimError,
     ledger::Ledger,
-    simulation::{Deployment, Input, RecordedMessage, Simulation},
+    simulation::{Deployment, Input, Simulation},
 };
 use crate::{
-    exchange::codes,
+    exchange::{MarketData, codes},
     scenario::model::{Scenario, Strategy},
 };
 
@@ -149,23 +149,25 @@ impl Live {
         self.simulation.queue.next_at()
     }
 
-    /// Takes events that the public socket brought. They happen where [`Live::next`] has come to.
-    pub fn arrive(&mut self, events: impl IntoIterator<Item = Event>) {
-        self.simulation.hear(events);
-    }
-
-    /// Takes what a frame said: the simulated venue learns market data, and a refusal with 10028 ends the private session.
-    pub fn learn(&mut self, message: &RecordedMessage) {
-        match message {
-            RecordedMessage::Data(data) => {
-                // There are no orders of ours that the data could fill.
-                self.simulation.venue.take_recorded(self.simulation.now(), data);
+    /// Takes an event that the public socket brought. It happens where [`Live::next`] has come to. The simulated venue learns
+    /// market data from it, and a refusal with 10028 ends the simulated private session, as it does at a venue.
+    pub fn arrive(&mut self, event: Event) {
+        let data = match &event {
+            Event::BookSnapshot(snapshot) => Some(MarketData::Snapshot(snapshot.clone())),
+            Event::BookChanged(change) => Some(MarketData::Changed(change.clone())),
+            Event::TradesReceived { instrument, trades } => {
+                Some(MarketData::Traded { instrument: *instrument, trades: trades.clone() })
             }
-            RecordedMessage::Refused { code: codes::TOO_MANY_REQUESTS } => {
-                self.simulation.end_session(None, CloseCause::SessionEnded);
-            }
-            RecordedMessage::Refused { .. } => {}
+            _ => None,
+        };
+        if let Some(data) = data {
+            // There are no orders of ours that the data could fill.
+            self.simulation.venue.take_recorded(self.simulation.now(), &data);
         }
+        if event == (Event::VenueErrored { code: codes::TOO_MANY_REQUESTS }) {
+            self.simulation.end_session(None, CloseCause::SessionEnded);
+        }
+        self.simulation.hear([event]);
     }
 
     /// Carries out what the kernel asked for after the last event, and returns what concerns the public socket.

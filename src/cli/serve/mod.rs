@@ -1,5 +1,5 @@
-//! `drillfold serve`: a status over HTTP, of a scenario that runs, of a log that is replayed, or of one that is being
-//! written.
+//! `drillfold serve`: a status over HTTP, of a scenario that runs, of a log that is replayed or being written, or of a live
+//! feed.
 
 use std::{io::Write, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
@@ -16,14 +16,21 @@ use crate::{
     wal::{Clock as _, SystemClock},
 };
 
+mod feed;
 mod log;
 mod scenario;
 
 /// Options of `drillfold serve`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ServeArgs {
-    /// A scenario's file, which is run, or a log (`.wal`), which is replayed
-    #[arg(value_name = "SCENARIO|LOG")]
+    /// A scenario's file, which is run, or a log (`.wal`), which is replayed; with --feed a scenario for its world
+    // With --feed alone it is empty.
+    #[arg(
+        value_name = "SCENARIO|LOG",
+        required = false,
+        required_unless_present = "feed",
+        default_value_if("feed", clap::builder::ArgPredicate::IsPresent, "")
+    )]
     what: PathBuf,
     /// Serve this variant of the scenario
     #[arg(long, value_name = "NAME")]
@@ -40,6 +47,8 @@ pub struct ServeArgs {
     /// The log is being written: read what is there and go on with it as it grows
     #[arg(long, conflicts_with_all = ["speed", "pause_at"])]
     follow: bool,
+    #[command(flatten)]
+    live: feed::FeedArgs,
 }
 
 /// How fast simulated time passes.
@@ -70,7 +79,9 @@ impl FromStr for Speed {
 /// on.
 pub fn serve(project: &Project, args: &ServeArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
     let serving = Serving { stop: Stop::on_signal()?, board: Board::new(), out };
-    if args.what.extension().is_some_and(|ending| ending == "wal") {
+    if let (Some(url), Some(log)) = (&args.live.feed, &args.live.log) {
+        feed::serve(project, args, url, log, serving)?;
+    } else if args.what.extension().is_some_and(|ending| ending == "wal") {
         log::serve(project, args, serving)?;
     } else {
         anyhow::ensure!(!args.follow, "--follow takes a log (.wal); {} is none", args.what.display());
