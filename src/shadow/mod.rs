@@ -20,14 +20,18 @@
 //! **What it does not do.** It decides nothing about the feed: gaps, silence and when to reconnect are the kernel's matter. It
 //! writes no file.
 //!
+//! The [`PlayedVenue`] is the other end: a server that plays a recording and injects faults.
+//!
 //! Source: Deribit API over WebSocket, JSON-RPC (docs.deribit.com).
 
 mod backoff;
 mod client;
 mod redact;
 mod session;
+mod venue;
 
 pub use backoff::Backoff;
 pub use client::{Client, ClientError, ClientOptions, FeedUrl, FeedUrlError, Heard};
 pub use redact::{Credentials, Redactor, Secret, SecretError};
 pub use session::{Act, Interval, Method, Session, SessionOptions};
+pub use venue::{At, Fault, PlayedVenue, Speed, VenueError, VenueOptions};

@@ -26,11 +26,13 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("inspect", &["judge", "replay", "wal", "contract", "text"]),
     ("evidence", &["judge", "inspect", "replay", "contract", "wal", "storage", "text"]),
     ("serve", &[]),
+    // A feed's frames become events by the feed room's table; the played venue keeps books as the simulated one does.
+    ("shadow", &["exchange::Book", "exchange::codes", "feed", "sim::PublicRequest", "text", "wal::Direction"]),
     (
         "cli",
         &[
-            "contract", "evidence", "feed", "inspect", "judge", "replay", "scenario", "serve", "sim", "storage",
-            "text", "wal",
+            "contract", "evidence", "feed", "inspect", "judge", "replay", "scenario", "serve", "shadow", "sim",
+            "storage", "text", "wal",
         ],
     ),
 ];
@@ -55,7 +57,11 @@ const CRATES: &[(&str, &[&str])] = &[
     ("anyhow", &["cli/"]),
     ("ureq", &["cli/fetch.rs"]),
     ("hyper", &["serve/"]),
-    ("tokio", &["serve/"]),
+    ("tokio", &["serve/", "shadow/client.rs", "shadow/venue.rs"]),
+    ("tokio_tungstenite", &["shadow/client.rs", "shadow/venue.rs"]),
+    ("futures_util", &["shadow/client.rs", "shadow/venue.rs"]),
+    ("rustls", &["shadow/client.rs"]),
+    ("webpki_roots", &["shadow/client.rs"]),
     ("annotate_snippets", &["scenario/"]),
     ("schemars", &["scenario/"]),
 ];
@@ -71,6 +77,12 @@ const MAY_WAIT: &[(&str, &str)] = &[
     ("serve/server.rs", "std::thread"),
     ("serve/server.rs", "std::net"),
     ("serve/stop.rs", "std::thread"),
+    // A live feed is folded on one thread and carried by another; its events have the host's time.
+    ("shadow/client.rs", "std::thread"),
+    ("shadow/venue.rs", "std::thread"),
+    ("shadow/venue.rs", "std::net"),
+    ("shadow/venue.rs", "Instant"),
+    ("cli/serve/feed.rs", "SystemTime"),
     // A capture of a running system says when it was made.
     ("cli/capture.rs", "SystemTime"),
 ];

@@ -28,6 +28,7 @@ pub struct ServeArgs {
     #[arg(
         value_name = "SCENARIO|LOG",
         required = false,
+        value_parser = clap::builder::TypedValueParser::map(clap::builder::OsStringValueParser::new(), PathBuf::from),
         required_unless_present = "feed",
         default_value_if("feed", clap::builder::ArgPredicate::IsPresent, "")
     )]
