@@ -125,7 +125,7 @@ fn scenario(project: &Project, args: &ServeArgs) -> anyhow::Result<Scenario> {
     if args.what.as_os_str().is_empty() {
         ensure!(!feed.instruments.is_empty(), "--feed needs a scenario, or --instrument for each instrument");
         let text = built_in(&feed.instruments);
-        let found = scenario::parse("the scenario made of --instrument", &text)?;
+        let found = scenario::parse("live.toml", &text)?;
         return found.into_iter().next().context("no scenario was made of --instrument");
     }
     ensure!(feed.instruments.is_empty(), "--instrument: the scenario names the instruments");
@@ -151,7 +151,7 @@ fn built_in(instruments: &[String]) -> String {
         text.push_str(&format!("{} = 1\n", quoted(underlying)));
     }
     for name in instruments {
-        text.push_str(&format!("\n[[world.instrument]]\nname = {}\nsynthetic = false\n", quoted(name)));
+        text.push_str(&format!("\n[[world.instrument]]\nname = {}\n", quoted(name)));
     }
     text.push_str(
         "\n[strategy]\nopen_every = \"0s\"\nclose_every = \"0s\"\ncancel_every = \"0s\"\n\n\
