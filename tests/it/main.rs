@@ -40,6 +40,7 @@ mod replay;
 mod rig;
 mod seeds;
 mod serve;
+mod shadow;
 mod status_document;
 mod tidy;
 mod validator;
