@@ -16,6 +16,8 @@ pub mod replay;
 pub mod scenario;
 #[cfg(feature = "net")]
 pub mod serve;
+#[cfg(feature = "net")]
+pub mod shadow;
 pub mod sim;
 pub mod storage;
 pub mod text;

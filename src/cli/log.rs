@@ -21,11 +21,11 @@ use crate::{
     inspect,
     judge::generate::{self, Order},
     storage::Storage as _,
-    text::nearest::suggestion,
+    text::{decimal, nearest::suggestion},
     wal::{
-        Access, AtCorruption, Digest128, Digests, DurabilityPolicy, Finding, LogError, LogFiles, LogRecord, LogWriter,
-        ReadOptions, RecordBody, RecordError, RecordType, RepairError, SegmentSummary, Statistics, Tail, Verification,
-        WriterOptions, event_names, is_known_event_schema, log_statistics, repair_log, verify_log,
+        Access, AtCorruption, Digest128, Digests, Direction, DurabilityPolicy, Finding, LogError, LogFiles, LogRecord,
+        LogWriter, ReadOptions, RecordBody, RecordError, RecordType, RepairError, SegmentSummary, Statistics, Tail,
+        Verification, WriterOptions, event_names, is_known_event_schema, log_statistics, repair_log, verify_log,
     },
 };
 
@@ -46,6 +46,8 @@ enum LogCommand {
     Stat(StatArgs),
     /// Print the events of a log, one JSON object a line
     Dump(DumpArgs),
+    /// Print the frames that a live feed brought, one JSON object a line, as `drillfold import deribit` takes them
+    Frames(FramesArgs),
     /// Write a long log with its trace: busy market data, a strategy, faults from a seed
     Generate(GenerateArgs),
 }
@@ -109,6 +111,16 @@ struct DumpArgs {
 }
 
 #[derive(Clone, Debug, clap::Args)]
+struct FramesArgs {
+    /// The log: its first file; the other segments are found beside it
+    #[arg(value_name = "LOG")]
+    log: PathBuf,
+    /// Print the frames that were sent to the venue, in place of those received
+    #[arg(long)]
+    sent: bool,
+}
+
+#[derive(Clone, Debug, clap::Args)]
 struct GenerateArgs {
     /// The log's first file, which must not exist yet; the other segments and the trace (.trace) are written beside it
     #[arg(value_name = "OUT")]
@@ -132,6 +144,7 @@ pub fn log(project: &Project, args: &LogArgs, out: &mut dyn Write, err: &mut dyn
         LogCommand::Repair(args) => repair(project, args, &mut out, err),
         LogCommand::Stat(args) => stat(project, args, &mut out, err),
         LogCommand::Dump(args) => dump(project, args, &mut out),
+        LogCommand::Frames(args) => frames(project, args, &mut out),
         LogCommand::Generate(args) => generate(project, args, &mut out, err),
     };
     // What was found before an error is shown before it.
@@ -225,6 +238,7 @@ fn segment_document(segment: &SegmentSummary) -> Value {
         "sound_bytes": summary.sound_bytes,
         "events": summary.event_count,
         "marks": summary.mark_count,
+        "frames": summary.feed_frame_count,
         "unknown": summary.unknown_count,
         "next_seq": summary.next_seq.0,
         "durable_seq": summary.durable_seq.0,
@@ -289,6 +303,9 @@ fn stat_text(found: &Statistics, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "times            {}", times.as_deref().unwrap_or("none"))?;
     let marks: u64 = found.segments.iter().map(|segment| segment.summary.mark_count).sum();
     writeln!(out, "marks            {marks}")?;
+    if found.feed_frames.count > 0 {
+        writeln!(out, "frames           {}, {} bytes", found.feed_frames.count, found.feed_frames.payload_bytes)?;
+    }
     writeln!(out, "batches          {}", found.batch_count)?;
     writeln!(out, "\n{:>12} {:>14}  kind", "events", "payload bytes")?;
     for (record_type, kind) in &found.kinds {
@@ -345,6 +362,8 @@ fn stat_document(found: &Statistics) -> Value {
         "least_at_ms": found.times.map(|(least, _)| least.0),
         "greatest_at_ms": found.times.map(|(_, greatest)| greatest.0),
         "marks": sum(|segment| segment.summary.mark_count),
+        "frames": found.feed_frames.count,
+        "frame_text_bytes": found.feed_frames.payload_bytes,
         "batches": found.batch_count,
         "unknown": sum(|segment| segment.summary.unknown_count),
         "bytes": sum(|segment| segment.size_bytes),
@@ -450,12 +469,29 @@ impl Line {
                 Ok(Some(json!({ "seq": seq.0, "at_ms": at.0, "kind": "mark", "mark": fields })))
             }
             RecordBody::Mark(_)
+            | RecordBody::Frame(_)
             | RecordBody::Batch { .. }
             | RecordBody::Index(_)
             | RecordBody::End(_)
             | RecordBody::Unknown(_) => Ok(None),
         }
     }
+}
+
+/// Prints each frame as it was kept, as a text: it need not be JSON.
+fn frames(project: &Project, args: &FramesArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
+    let wanted = if args.sent { Direction::Sent } else { Direction::Received };
+    let options = ReadOptions { digests: Digests::Skip, access: Access::Mapped };
+    let mut files = LogFiles::open(project.storage(), &args.log, options)?;
+    while let Some(record) = files.next_record()? {
+        if let RecordBody::Frame(frame) = record.body
+            && frame.direction == wanted
+        {
+            let time = decimal::plain(record.at.0.into(), 3);
+            writeln!(out, "{}", json!({ "time": time, "frame": frame.text }))?;
+        }
+    }
+    Ok(EXIT_HOLDS)
 }
 
 fn generate(project: &Project, args: &GenerateArgs, out: &mut dyn Write, err: &mut dyn Write) -> anyhow::Result<u8> {

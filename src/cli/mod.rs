@@ -24,6 +24,8 @@ mod run;
 #[cfg(feature = "net")]
 mod serve;
 pub mod validate;
+#[cfg(feature = "net")]
+mod venue;
 
 pub use project::{Project, ProjectError};
 pub use run::{RunArgs, SimulatedDrill, coverage_page, simulate_all};
@@ -79,6 +81,9 @@ enum Command {
     /// Run a scenario at a pace and serve its status over HTTP
     #[cfg(feature = "net")]
     Serve(serve::ServeArgs),
+    /// Play a recorded feed to whoever connects, with faults where they are asked for
+    #[cfg(feature = "net")]
+    Venue(venue::VenueArgs),
     /// Validate a `/status` document
     Validate(validate::ValidateArgs),
     /// Check the reason-code registry
@@ -130,6 +135,8 @@ pub fn main(arguments: impl IntoIterator<Item = std::ffi::OsString>, out: &mut d
         Command::Evidence(args) => (evidence::evidence(&project, &args, out, err), EXIT_UNCHECKED),
         #[cfg(feature = "net")]
         Command::Serve(args) => (serve::serve(&project, &args, out, err), EXIT_UNCHECKED),
+        #[cfg(feature = "net")]
+        Command::Venue(args) => (venue::venue(&project, &args, out), EXIT_UNCHECKED),
         Command::Validate(args) => return validate::validate(&args, out),
         Command::Registry(args) => return registry::registry(&args, out),
     };

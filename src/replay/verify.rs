@@ -207,7 +207,11 @@ impl<'t, F: FnMut(&Checkpoint)> Replayer<'t, F> {
                 self.mark(mark);
                 Ok(())
             }
-            RecordBody::Batch { .. } | RecordBody::Index(_) | RecordBody::End(_) | RecordBody::Unknown(_) => Ok(()),
+            RecordBody::Frame(_)
+            | RecordBody::Batch { .. }
+            | RecordBody::Index(_)
+            | RecordBody::End(_)
+            | RecordBody::Unknown(_) => Ok(()),
         }
     }
 

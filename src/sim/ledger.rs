@@ -37,6 +37,11 @@ impl Ledger {
         Self { queue: VecDeque::new(), durable: Vec::new(), slot: None, batch, stalled_by: None }
     }
 
+    /// Returns the ledger of a process that finds these records and this slot on its disk.
+    pub(super) fn found(durable: Vec<LedgerRecord>, slot: Option<Slot>, batch: u32) -> Self {
+        Self { durable, slot, ..Self::new(batch) }
+    }
+
     pub(super) fn enqueue(&mut self, record: LedgerRecord) {
         self.queue.push_back(record);
     }

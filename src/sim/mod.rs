@@ -13,6 +13,9 @@
 //! starved orders, ended sessions, lost sockets, refused and lost REST requests, a stalled ledger writer, crashes at named
 //! points. How often each one really took effect is counted, so that a drill in which nothing happened is seen as such.
 //!
+//! [`Live`] is the same world with a public feed that is real: its caller says what time it is and what arrived, and carries
+//! out what concerns the public socket.
+//!
 //! [`Legs`] makes the worlds of a long log from a seed, with such faults strewn over their time.
 //!
 //! **Invariant:** the room does not know the log, files, the host's clock or threads.
@@ -27,6 +30,7 @@ mod faults;
 mod host;
 mod ledger;
 mod legs;
+mod live;
 mod network;
 pub mod prng;
 mod queue;
@@ -38,6 +42,7 @@ mod wire;
 
 pub use error::SimError;
 pub use legs::{Fault, Leg, Legs};
+pub use live::{Live, PublicRequest, Survived};
 pub use recorded::{RecordedInput, RecordedMessage};
 pub use simulation::{Deployment, Ending, Input, Mark, Simulation};
 

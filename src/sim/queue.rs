@@ -34,6 +34,16 @@ impl<T> Queue<T> {
         self.due.extract_if(.., |_, item| fits(item)).map(|(_, item)| item).collect()
     }
 
+    /// Returns when the next is due; `None` where nothing is.
+    pub(super) fn next_at(&self) -> Option<TimeMs> {
+        self.due.first_key_value().map(|((at, _), _)| *at)
+    }
+
+    /// Sets the clock to `now`, where it is behind. The caller has taken out what was due before.
+    pub(super) fn advance(&mut self, now: TimeMs) {
+        self.now = self.now.max(now);
+    }
+
     /// Takes the next out and sets the clock to its time.
     pub(super) fn pop(&mut self) -> Option<T> {
         let ((at, _), item) = self.due.pop_first()?;
@@ -57,6 +67,16 @@ mod tests {
         let rest: String = std::iter::from_fn(|| queue.pop()).collect();
         assert_eq!(rest, "bxcd");
         assert_eq!((queue.pop(), queue.now()), (None, TimeMs(5)));
+    }
+
+    #[test]
+    fn the_clock_goes_forward_alone() {
+        let mut queue = Queue::new(TimeMs(3));
+        assert_eq!(queue.next_at(), None);
+        queue.push(TimeMs(9), 'a');
+        queue.advance(TimeMs(7));
+        queue.advance(TimeMs(5));
+        assert_eq!((queue.next_at(), queue.now()), (Some(TimeMs(9)), TimeMs(7)));
     }
 
     #[test]

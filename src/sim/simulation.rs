@@ -412,7 +412,7 @@ impl Simulation {
         self.deployment.config.instrument_cache_ttl_s.saturating_mul(500)
     }
 
-    fn hand_out(&mut self, event: Event) -> Option<Input> {
+    pub(super) fn hand_out(&mut self, event: Event) -> Option<Input> {
         let Some(left) = self.events_left.checked_sub(1) else {
             self.ending = Some(Ending::EventLimit);
             return None;
@@ -424,7 +424,7 @@ impl Simulation {
     }
 
     /// Lets one thing happen; whatever reaches the process waits in `ready`.
-    fn happen(&mut self, due: Due) {
+    pub(super) fn happen(&mut self, due: Due) {
         match due {
             Due::Boot => self.boot(),
             Due::Step(place) => self.take_step(place),

@@ -22,12 +22,59 @@ pub enum Durability {
 #[derive(Debug, Clone, Copy)]
 pub struct DiskStorage {
     durability: Durability,
+    /// True where new files are readable to their owner alone.
+    private: bool,
 }
 
 impl DiskStorage {
     /// Returns a storage on the machine's disk.
     pub fn new(durability: Durability) -> Self {
-        Self { durability }
+        Self { durability, private: false }
+    }
+
+    /// Returns the same storage, whose new files only their owner can read and write, where the system knows owners.
+    #[must_use]
+    pub const fn private(self) -> Self {
+        Self { private: true, ..self }
+    }
+
+    /// Checks that nobody but its owner can read or write a file, nor anybody put another in its place.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError::Io`] with what to change; whatever keeps the file from being looked at.
+    pub fn require_private(&self, path: &Path) -> Result<(), StorageError> {
+        let failed = |source| StorageError::from_io(Operation::Inspect, path, source);
+        let file = fs::metadata(path).map_err(failed)?;
+        if is_open_to(&file, FILE_OF_OTHERS) {
+            return Err(failed(io::Error::other("others than its owner may read or write it: `chmod 600` it first")));
+        }
+        self.require_private_folder(path)
+    }
+
+    /// Checks that nobody but its owner can put files into the folder of `path` or take them away.
+    ///
+    /// # Errors
+    ///
+    /// As [`DiskStorage::require_private`].
+    pub fn require_private_folder(&self, path: &Path) -> Result<(), StorageError> {
+        let failed = |source| StorageError::from_io(Operation::Inspect, path, source);
+        let folder = fs::metadata(folder_of(path)).map_err(failed)?;
+        if is_open_to(&folder, FOLDER_OF_OTHERS) && !is_open_to(&folder, STICKY) {
+            return Err(failed(io::Error::other("anybody may change its folder: `chmod o-w` the folder first")));
+        }
+        Ok(())
+    }
+
+    /// Returns how a new file is opened.
+    fn creating(&self) -> OpenOptions {
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true);
+        #[cfg(unix)]
+        if self.private {
+            std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        }
+        options
     }
 
     fn sync_file(&self, file: &File) -> io::Result<()> {
@@ -87,7 +134,7 @@ impl Storage for DiskStorage {
 
     fn create_new(&self, path: &Path) -> Result<Box<dyn AppendFile>, StorageError> {
         let failed = |source| StorageError::from_io(Operation::Create, path, source);
-        let file = OpenOptions::new().write(true).create_new(true).open(path).map_err(failed)?;
+        let file = self.creating().open(path).map_err(failed)?;
         let file = self.lock(Operation::Create, path, file)?;
         self.sync_folder_of(path).map_err(failed)?;
         Ok(Box::new(file))
@@ -189,7 +236,7 @@ impl DiskStorage {
     fn fill_then_rename(&self, temporary: &Path, folder: &Path, files: &BTreeMap<String, Vec<u8>>) -> io::Result<()> {
         fs::create_dir(temporary)?;
         for (name, bytes) in files {
-            let mut file = OpenOptions::new().write(true).create_new(true).open(temporary.join(name))?;
+            let mut file = self.creating().open(temporary.join(name))?;
             file.write_all(bytes)?;
             self.sync_file(&file)?;
         }
@@ -209,7 +256,7 @@ impl DiskStorage {
         size_bytes: u64,
     ) -> Result<DiskFile, StorageError> {
         let failed = |source| StorageError::from_io(Operation::Create, path, source);
-        let file = OpenOptions::new().write(true).create_new(true).open(temporary).map_err(failed)?;
+        let file = self.creating().open(temporary).map_err(failed)?;
         // The lock belongs to the file and not to its name, so that no other writer ever finds it unlocked.
         let mut file = self.lock(Operation::Create, path, file)?;
         file.write_at(0, bytes)?;
@@ -220,12 +267,30 @@ impl DiskStorage {
     }
 
     fn write_then_rename(&self, temporary: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        let mut file = OpenOptions::new().write(true).create_new(true).open(temporary)?;
+        let mut file = self.creating().open(temporary)?;
         file.write_all(bytes)?;
         self.sync_file(&file)?;
         drop(file);
         fs::rename(temporary, path)
     }
+}
+
+/// Permissions of group and others.
+const FILE_OF_OTHERS: u32 = 0o077;
+
+/// Permission of everybody to change a folder.
+const FOLDER_OF_OTHERS: u32 = 0o002;
+
+/// In a folder with it, files are removed and renamed by their owners alone.
+const STICKY: u32 = 0o1000;
+
+/// True where a file has any of these permissions; never where the system has none.
+fn is_open_to(file: &fs::Metadata, permissions: u32) -> bool {
+    #[cfg(unix)]
+    let found = std::os::unix::fs::PermissionsExt::mode(&file.permissions());
+    #[cfg(not(unix))]
+    let (found, _) = (0, file);
+    found & permissions != 0
 }
 
 /// Zeros are written in pieces of this size, bytes.

@@ -1,4 +1,4 @@
-//! The records of a log that are no events: marks, batches, indexes and the end.
+//! The records of a log that are no events: marks, frames of a feed, batches, indexes and the end.
 //!
 //! Kinds have ranges, so that a reader knows what to do with one it does not know:
 //!
@@ -35,7 +35,10 @@ pub(super) const END_KIND: u16 = 0x7003;
 /// Kind of a mark.
 pub(super) const MARK_KIND: u16 = 0x8001;
 
-/// Version of all four.
+/// Kind of a frame of a feed.
+pub(super) const FEED_FRAME_KIND: u16 = 0x8002;
+
+/// Version of all five.
 pub(super) const CONTROL_VERSION: u16 = 1;
 
 /// Largest name of a mark, bytes of UTF-8, inclusive.
@@ -118,6 +121,52 @@ impl Mark {
         let step_index = fields.u32()?;
         let name = std::str::from_utf8(fields.rest()).ok()?;
         (name.len() <= MARK_NAME_SIZE_BYTES_MAX).then(|| Self { kind, step_index, name: name.to_string() })
+    }
+}
+
+/// A frame of a live feed as it was kept: in front of the events that it became, outside kernel and hashes.
+///
+/// Source: specs/log-format.md, section Records of a log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FeedFrame<'a> {
+    /// Which way it went.
+    pub direction: Direction,
+    /// Its text. Whoever keeps it has taken out what may not be kept.
+    pub text: &'a str,
+}
+
+/// Which way a [`FeedFrame`] went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Direction {
+    /// From the venue.
+    Received,
+    /// To the venue.
+    Sent,
+}
+
+impl<'a> FeedFrame<'a> {
+    /// Payload: direction u8, text (UTF-8, to the end).
+    pub(super) fn encode(&self, payload: &mut Vec<u8>) {
+        payload.clear();
+        payload.push(match self.direction {
+            Direction::Received => 0,
+            Direction::Sent => 1,
+        });
+        payload.extend_from_slice(self.text.as_bytes());
+    }
+
+    /// Reads a note as a frame; `None` where it is none, or one of a newer build.
+    pub(super) fn decode(kind: u16, version: u16, payload: &'a [u8]) -> Option<Self> {
+        if (kind, version) != (FEED_FRAME_KIND, CONTROL_VERSION) {
+            return None;
+        }
+        let (code, text) = payload.split_first()?;
+        let direction = match code {
+            0 => Direction::Received,
+            1 => Direction::Sent,
+            _ => return None,
+        };
+        Some(Self { direction, text: std::str::from_utf8(text).ok()? })
     }
 }
 
@@ -227,6 +276,24 @@ mod tests {
         let long = [&[0; 5][..], &[b'x'; MARK_NAME_SIZE_BYTES_MAX + 1]].concat();
         assert_eq!(Mark::decode(&long), None);
         assert!(Mark::decode(&long[..long.len() - 1]).is_some());
+    }
+
+    #[test]
+    fn frames_of_a_feed_have_these_bytes() {
+        let mut payload = Vec::new();
+        let frame = FeedFrame { direction: Direction::Sent, text: "{}" };
+        frame.encode(&mut payload);
+        assert_eq!(payload, [1, b'{', b'}']);
+        assert_eq!(FeedFrame::decode(0x8002, 1, &payload), Some(frame));
+        for (kind, version, wrong) in [
+            (0x8001, 1, &payload[..]),
+            (0x8002, 2, &payload),
+            (0x8002, 1, &[]),
+            (0x8002, 1, b"2"),
+            (0x8002, 1, &[0, 0xff]),
+        ] {
+            assert_eq!(FeedFrame::decode(kind, version, wrong), None);
+        }
     }
 
     #[test]

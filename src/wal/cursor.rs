@@ -11,8 +11,8 @@ use std::ops::RangeInclusive;
 use drillfold_kernel::units::Seq;
 
 use super::control::{
-    BATCH_KIND, CONTROL_VERSION, END_KIND, EVENT_KIND_MAX, End, INDEX_KIND, IndexEntry, MARK_KIND, Mark, NOTE_KIND_MIN,
-    decode_batch, decode_index,
+    BATCH_KIND, CONTROL_VERSION, END_KIND, EVENT_KIND_MAX, End, FeedFrame, INDEX_KIND, IndexEntry, MARK_KIND, Mark,
+    NOTE_KIND_MIN, decode_batch, decode_index,
 };
 use super::digest::EventDigest;
 use super::error::{FrameFault, ReadFault};
@@ -73,7 +73,7 @@ pub enum Digests {
 /// What stands at the cursor's place.
 #[derive(Debug)]
 pub(super) enum Step {
-    /// An event, or a note that this build does not know: the frame of `size_bytes` bytes at `offset` is sound and
+    /// An event, a frame of a feed, or a note that this build does not know: the frame of `size_bytes` bytes at `offset` is sound and
     /// fits.
     Frame { offset: u64, header: FrameHeader, size_bytes: usize },
     /// Any other record.
@@ -115,6 +115,7 @@ pub(super) struct Cursor {
     durable_seq: Seq,
     batch_read: bool,
     mark_count: u64,
+    feed_frame_count: u64,
     unknown_count: u64,
     index_offset: u64,
     /// False where the records before the place were not read, so that what was counted is a part only.
@@ -135,6 +136,7 @@ impl Cursor {
             durable_seq: Seq(header.first_seq.0.saturating_sub(1)),
             batch_read: false,
             mark_count: 0,
+            feed_frame_count: 0,
             unknown_count: 0,
             index_offset: 0,
             from_start: true,
@@ -175,6 +177,7 @@ impl Cursor {
         Summary {
             event_count: self.next_seq.0 - self.first_seq.0,
             mark_count: self.mark_count,
+            feed_frame_count: self.feed_frame_count,
             unknown_count: self.unknown_count,
             next_seq: self.next_seq,
             durable_seq: self.durable_seq,
@@ -297,8 +300,11 @@ impl Cursor {
                 self.end = Some(end);
                 Control::End(end)
             }
-            (kind, _) if kind >= NOTE_KIND_MIN => {
-                self.unknown_count += 1;
+            (kind, version) if kind >= NOTE_KIND_MIN => {
+                match FeedFrame::decode(kind, version, payload) {
+                    Some(_) => self.feed_frame_count += 1,
+                    None => self.unknown_count += 1,
+                }
                 return Ok(Step::Frame { offset, header, size_bytes });
             }
             (kind, version) => return Err(ReadFault::UnknownRecord { kind, version }.into()),

@@ -7,8 +7,9 @@ use drillfold_kernel::event::Event;
 use drillfold_kernel::units::{Seq, TimeMs};
 
 use super::control::{
-    BATCH_KIND, CONTROL_VERSION, END_KIND, EVENT_KIND_MAX, End, INDEX_ENTRY_COUNT_MAX, INDEX_ENTRY_SIZE_BYTES,
-    INDEX_KIND, IndexEntry, MARK_KIND, MARK_NAME_SIZE_BYTES_MAX, Mark, encode_batch, encode_index,
+    BATCH_KIND, CONTROL_VERSION, END_KIND, EVENT_KIND_MAX, End, FEED_FRAME_KIND, FeedFrame, INDEX_ENTRY_COUNT_MAX,
+    INDEX_ENTRY_SIZE_BYTES, INDEX_KIND, IndexEntry, MARK_KIND, MARK_NAME_SIZE_BYTES_MAX, Mark, encode_batch,
+    encode_index,
 };
 use super::digest::{Digest128, EventDigest};
 use super::error::{AppendError, ResumeError};
@@ -81,7 +82,11 @@ impl RecordsBefore {
                 self.index.note(record.seq.0 - self.first_seq.0, entry);
             }
             RecordBody::Index(_) => self.index_offset = record.offset,
-            RecordBody::Batch { .. } | RecordBody::Mark(_) | RecordBody::End(_) | RecordBody::Unknown(_) => {}
+            RecordBody::Batch { .. }
+            | RecordBody::Mark(_)
+            | RecordBody::Frame(_)
+            | RecordBody::End(_)
+            | RecordBody::Unknown(_) => {}
         }
     }
 
@@ -199,6 +204,19 @@ impl LogEncoder {
         self.frame(MARK_KIND, CONTROL_VERSION, at, &mark.encode())?;
         self.mark_count += 1;
         Ok(())
+    }
+
+    /// Appends a frame of a feed in front of the next event; it takes no sequence number.
+    ///
+    /// # Errors
+    ///
+    /// [`AppendError::Sealed`]; [`AppendError::Frame`] for a text that no payload can hold.
+    pub fn feed_frame(&mut self, at: TimeMs, frame: &FeedFrame<'_>) -> Result<(), AppendError> {
+        let mut payload = mem::take(&mut self.payload);
+        frame.encode(&mut payload);
+        let appended = self.frame(FEED_FRAME_KIND, CONTROL_VERSION, at, &payload);
+        self.payload = payload;
+        appended.map(drop)
     }
 
     /// Appends a note that this build does not know, as it was read.

@@ -3,7 +3,7 @@
 use drillfold_kernel::event::Event;
 use drillfold_kernel::units::{Seq, TimeMs};
 
-use super::control::{EVENT_KIND_MAX, End, IndexEntry, Mark};
+use super::control::{EVENT_KIND_MAX, End, FeedFrame, IndexEntry, Mark};
 use super::cursor::{Control, Cursor, Digests, Step, StepError, record_type};
 use super::digest::Digest128;
 use super::error::{FrameFault, HeaderError, LogError, ReadError, ReadFault, RecordError};
@@ -31,6 +31,8 @@ pub enum RecordBody<'a> {
     Event(RawEvent<'a>),
     /// A note about the world.
     Mark(Mark),
+    /// A frame of a live feed.
+    Frame(FeedFrame<'a>),
     /// The start of a batch.
     Batch {
         /// Every event up to this number, inclusive, was durable before the batch was written.
@@ -134,6 +136,8 @@ pub struct Summary {
     pub event_count: u64,
     /// Marks read.
     pub mark_count: u64,
+    /// Frames of a feed read.
+    pub feed_frame_count: u64,
     /// Records skipped because this build does not know them and need not.
     pub unknown_count: u64,
     /// The number the next event would have.
@@ -156,6 +160,8 @@ impl<'a> LogRecord<'a> {
     pub(super) fn from_frame(offset: u64, frame: &Frame<'a>) -> Self {
         let body = if frame.header.kind <= EVENT_KIND_MAX {
             RecordBody::Event(RawEvent::from_frame(frame))
+        } else if let Some(kept) = FeedFrame::decode(frame.header.kind, frame.header.version, frame.payload) {
+            RecordBody::Frame(kept)
         } else {
             RecordBody::Unknown(RawNote { record_type: record_type(&frame.header), payload: frame.payload })
         };
@@ -319,7 +325,11 @@ pub fn read_log(file: &str, bytes: &[u8]) -> Result<DecodedLog, LogError> {
                 entries.push(LogEntry { seq, at, event });
             }
             RecordBody::Mark(mark) => marks.push(PlacedMark { seq, at, mark }),
-            RecordBody::Batch { .. } | RecordBody::Index(_) | RecordBody::End(_) | RecordBody::Unknown(_) => {}
+            RecordBody::Frame(_)
+            | RecordBody::Batch { .. }
+            | RecordBody::Index(_)
+            | RecordBody::End(_)
+            | RecordBody::Unknown(_) => {}
         }
     }
     Ok(DecodedLog { summary: reader.summary(), header: reader.header, entries, marks })

@@ -26,7 +26,7 @@ use drillfold_kernel::event::Event;
 use drillfold_kernel::units::{Seq, TimeMs};
 
 use super::clock::{Clock, SystemClock};
-use super::control::{End, Mark};
+use super::control::{End, FeedFrame, Mark};
 use super::digest::Digest128;
 use super::error::{AppendError, ResumeError};
 use super::frame::FRAME_HEADER_SIZE_BYTES;
@@ -40,6 +40,9 @@ use crate::storage::{AppendFile, Storage, StorageError};
 
 /// Bytes that a [`LogWriter`] collects before it hands them to its file.
 const BUFFER_SIZE_BYTES: usize = 256 * 1024;
+
+/// Bytes of the payload of a feed's frame in front of its text.
+const FEED_FRAME_HEAD_SIZE_BYTES: usize = 1;
 
 /// Bytes of a mark's payload in front of its name.
 const MARK_HEAD_SIZE_BYTES: usize = 5;
@@ -331,6 +334,20 @@ impl LogWriter {
         self.make_room(FRAME_HEADER_SIZE_BYTES + MARK_HEAD_SIZE_BYTES + mark.name.len())?;
         self.begin_batch()?;
         self.encoder.mark(at, mark)?;
+        self.is_synced = false;
+        self.flush_if_full()
+    }
+
+    /// Appends a frame of a feed in front of the next event.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`LogEncoder::feed_frame`], [`AppendError::Storage`], [`AppendError::Failed`].
+    pub fn feed_frame(&mut self, at: TimeMs, frame: &FeedFrame<'_>) -> Result<(), AppendError> {
+        self.require_sound()?;
+        self.make_room(FRAME_HEADER_SIZE_BYTES + FEED_FRAME_HEAD_SIZE_BYTES + frame.text.len())?;
+        self.begin_batch()?;
+        self.encoder.feed_frame(at, frame)?;
         self.is_synced = false;
         self.flush_if_full()
     }

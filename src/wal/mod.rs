@@ -21,7 +21,7 @@
 //! |---|---|
 //! | `frame` | one checksummed frame |
 //! | `header` | the file header of a log |
-//! | `control` | marks, batches, indexes and ends: the records that are no events |
+//! | `control` | marks, frames of a feed, batches, indexes and ends: the records that are no events |
 //! | `record` | the payloads of events, mirrored from the kernel's type, and their schema's fingerprint |
 //! | `log_encoder`, `log_reader` | one file of a log, to bytes and back |
 //! | `log_writer` | the log in its files: segments, batches, durability |
@@ -60,7 +60,7 @@ mod verify;
 
 pub use behaviours::{Behaviours, Stretch, differences};
 pub use clock::{Clock, SystemClock};
-pub use control::{End, IndexEntry, MARK_NAME_SIZE_BYTES_MAX, Mark, MarkKind};
+pub use control::{Direction, End, FeedFrame, IndexEntry, MARK_NAME_SIZE_BYTES_MAX, Mark, MarkKind};
 pub use cursor::Digests;
 pub use digest::{ChainHasher, Digest128, Digest256};
 pub use error::{

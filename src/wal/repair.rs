@@ -179,6 +179,7 @@ impl Copy {
             match body {
                 RecordBody::Event(event) => drop(self.encoder.raw_event(at, event.record_type, event.payload)?),
                 RecordBody::Mark(mark) => self.encoder.mark(at, &mark)?,
+                RecordBody::Frame(frame) => self.encoder.feed_frame(at, &frame)?,
                 RecordBody::Batch { durable_seq } => self.encoder.batch(durable_seq)?,
                 RecordBody::Unknown(note) => self.encoder.raw_note(at, note.record_type, note.payload)?,
                 // The copy gets its own.

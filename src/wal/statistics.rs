@@ -24,6 +24,8 @@ pub struct Statistics {
     pub unfinished: Option<PathBuf>,
     /// Events by the type of their record.
     pub kinds: BTreeMap<RecordType, KindCount>,
+    /// Frames of a feed.
+    pub feed_frames: KindCount,
     /// Batches.
     pub batch_count: u64,
     /// Number and time of the first event.
@@ -36,7 +38,7 @@ pub struct Statistics {
     pub damage: Option<LogFileError>,
 }
 
-/// Events of one type.
+/// Records of one type.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct KindCount {
     /// How many.
@@ -64,6 +66,7 @@ pub fn log_statistics(storage: &dyn Storage, path: &Path, access: Access) -> Res
         segments: Vec::new(),
         unfinished: files.unfinished_segment().map(Path::to_path_buf),
         kinds: BTreeMap::new(),
+        feed_frames: KindCount::default(),
         batch_count: 0,
         first: None,
         last: None,
@@ -93,6 +96,10 @@ impl Statistics {
                 self.last = Some(place);
                 let (least, most) = self.times.unwrap_or((record.at, record.at));
                 self.times = Some((least.min(record.at), most.max(record.at)));
+            }
+            RecordBody::Frame(frame) => {
+                self.feed_frames.count += 1;
+                self.feed_frames.payload_bytes += frame.text.len() as u64;
             }
             RecordBody::Batch { .. } => self.batch_count += 1,
             // The summaries of the segments count them.

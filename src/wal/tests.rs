@@ -100,7 +100,7 @@ fn outcome(bytes: &[u8]) -> Result<Outcome, HeaderError> {
                 RecordBody::Event(event) => parts.push(Part::Event(event.decode().unwrap())),
                 RecordBody::Mark(mark) => parts.push(Part::Mark(mark)),
                 RecordBody::Batch { durable_seq } => parts.push(Part::Batch(durable_seq.0)),
-                RecordBody::Index(_) | RecordBody::End(_) | RecordBody::Unknown(_) => {}
+                RecordBody::Frame(_) | RecordBody::Index(_) | RecordBody::End(_) | RecordBody::Unknown(_) => {}
             },
             Ok(None) => break Ok(reader.summary()),
             Err(error) => {
@@ -561,6 +561,7 @@ fn the_log_of_format_1_reads_as_it_was_written() {
             }
             RecordBody::Mark(_) => marks += 1,
             RecordBody::Batch { .. } => batches += 1,
+            RecordBody::Frame(_) => panic!("no feed was live then"),
             RecordBody::Unknown(_) => unknown += 1,
             RecordBody::Index(index) => entries += index.len(),
             RecordBody::End(end) => assert_eq!(end.event_digest.to_string(), FORMAT_V1_EVENT_DIGEST),

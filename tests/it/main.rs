@@ -44,6 +44,7 @@ mod serve;
 mod serve_limits;
 mod serve_log;
 mod serve_restart;
+mod shadow;
 mod status_document;
 mod tidy;
 mod validator;

@@ -27,11 +27,13 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("evidence", &["judge", "inspect", "replay", "contract", "wal", "storage", "text"]),
     // What the page shows is validated first, by the contract's own rules.
     ("serve", &["contract"]),
+    // A feed's frames become events by the feed room's table; the played venue keeps books as the simulated one does.
+    ("shadow", &["exchange::Book", "exchange::codes", "feed", "sim::PublicRequest", "text", "wal::Direction"]),
     (
         "cli",
         &[
-            "contract", "evidence", "feed", "inspect", "judge", "replay", "scenario", "serve", "sim", "storage",
-            "text", "wal",
+            "contract", "evidence", "feed", "inspect", "judge", "replay", "scenario", "serve", "shadow", "sim",
+            "storage", "text", "wal",
         ],
     ),
 ];
@@ -60,7 +62,11 @@ const CRATES: &[(&str, &[&str])] = &[
     ("prometheus_client", &["serve/metrics.rs"]),
     ("tokio_io_timeout", &["serve/server.rs"]),
     ("socket2", &["serve/server.rs"]),
-    ("tokio", &["serve/"]),
+    ("tokio", &["serve/", "shadow/client.rs", "shadow/venue.rs"]),
+    ("tokio_tungstenite", &["shadow/client.rs", "shadow/venue.rs"]),
+    ("futures_util", &["shadow/client.rs", "shadow/venue.rs"]),
+    ("rustls", &["shadow/client.rs"]),
+    ("webpki_roots", &["shadow/client.rs"]),
     ("annotate_snippets", &["scenario/"]),
     ("schemars", &["scenario/"]),
 ];
@@ -81,6 +87,12 @@ const MAY_WAIT: &[(&str, &str)] = &[
     ("serve/stop.rs", "std::thread"),
     // A second signal ends the process at once.
     ("serve/stop.rs", "std::process"),
+    // A live feed is folded on one thread and carried by another; its events have the host's time.
+    ("shadow/client.rs", "std::thread"),
+    ("shadow/venue.rs", "std::thread"),
+    ("shadow/venue.rs", "std::net"),
+    ("shadow/venue.rs", "Instant"),
+    ("cli/serve/feed.rs", "SystemTime"),
     // A capture of a running system says when it was made.
     ("cli/capture.rs", "SystemTime"),
 ];

@@ -93,6 +93,7 @@ fn show(args: &ServeArgs, files: &mut LogFiles<'_>, serving: &mut Serving<'_>) -
                 return Ok(folder.seq());
             }
             RecordBody::Mark(_)
+            | RecordBody::Frame(_)
             | RecordBody::Batch { .. }
             | RecordBody::Index(_)
             | RecordBody::End(_)

@@ -1,5 +1,5 @@
-//! `drillfold serve`: a status over HTTP, of a scenario that runs, of a log that is replayed, or of one that is being
-//! written.
+//! `drillfold serve`: a status over HTTP, of a scenario that runs, of a log that is replayed or being written, or of a live
+//! feed.
 
 use std::{io::Write, net::SocketAddr, num::NonZeroU32, path::PathBuf, str::FromStr, time::Duration};
 
@@ -17,17 +17,25 @@ use crate::{
     },
     replay::Folder,
     serve::{Board, Change, Limits, Server, Shown, Stage, Stop},
-    wal::{Clock as _, SystemClock},
+    wal::{Clock as _, SystemClock, TornTail},
 };
 
+mod feed;
 mod log;
 mod scenario;
 
 /// Options of `drillfold serve`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ServeArgs {
-    /// A scenario's file, which is run, or a log (`.wal`), which is replayed
-    #[arg(value_name = "SCENARIO|LOG")]
+    /// A scenario's file, which is run, or a log (`.wal`), which is replayed; with --feed a scenario for its world
+    // With --feed alone it is empty.
+    #[arg(
+        value_name = "SCENARIO|LOG",
+        required = false,
+        value_parser = clap::builder::TypedValueParser::map(clap::builder::OsStringValueParser::new(), PathBuf::from),
+        required_unless_present = "feed",
+        default_value_if("feed", clap::builder::ArgPredicate::IsPresent, "")
+    )]
     what: PathBuf,
     /// Serve this variant of the scenario
     #[arg(long, value_name = "NAME")]
@@ -50,10 +58,12 @@ pub struct ServeArgs {
     /// The log is being written: read what is there and go on with it as it grows
     #[arg(long, conflicts_with_all = ["speed", "pause_at"])]
     follow: bool,
-    /// Keep the scenario's log in this file; where it is there already, go on behind its last event: the process that
-    /// wrote it was killed
+    /// Keep the log of the scenario's run, or of the feed, in this file; where it is there already, go on behind its last
+    /// event: the process that wrote it was killed
     #[arg(long, value_name = "FILE", conflicts_with = "follow")]
     log: Option<PathBuf>,
+    #[command(flatten)]
+    live: feed::FeedArgs,
 }
 
 /// How fast simulated time passes.
@@ -84,7 +94,9 @@ impl FromStr for Speed {
 /// on.
 pub fn serve(project: &Project, args: &ServeArgs, out: &mut dyn Write, err: &mut dyn Write) -> anyhow::Result<u8> {
     let serving = Serving { stop: Stop::on_signal()?, board: Board::new(), out: &mut *out, err };
-    let last = if args.what.extension().is_some_and(|ending| ending == "wal") {
+    let last = if let (Some(url), Some(log)) = (&args.live.feed, &args.log) {
+        feed::serve(project, args, url, log, serving)?
+    } else if args.what.extension().is_some_and(|ending| ending == "wal") {
         log::serve(project, args, serving)?
     } else {
         anyhow::ensure!(!args.follow, "--follow takes a log (.wal); {} is none", args.what.display());
@@ -130,6 +142,12 @@ impl Serving<'_> {
     fn say(&mut self, line: &str) -> std::io::Result<()> {
         writeln!(self.out, "{line}")?;
         self.out.flush()
+    }
+
+    /// Says what was cut off a log, and where it is now.
+    fn cut(&mut self, torn: &TornTail) -> std::io::Result<()> {
+        let (file, kept_in) = (torn.file.display(), torn.kept_in.display());
+        self.say(&format!("{file}: {} bytes at its end were no whole record; they are in {kept_in} now", torn.bytes))
     }
 
     /// Goes on serving a paused status until it is told to stop.

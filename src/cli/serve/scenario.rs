@@ -39,9 +39,7 @@ pub(super) fn serve(project: &Project, args: &ServeArgs, mut serving: Serving<'_
     let past = kept.as_ref().map_or(Seq(0), KeptLog::past);
     let _server = serving.listen(&scenario.full_name(), args)?;
     if let Some(torn) = kept.as_ref().and_then(KeptLog::torn) {
-        let (file, kept_in) = (torn.file.display(), torn.kept_in.display());
-        serving
-            .say(&format!("{file}: {} bytes at its end were no whole record; they are in {kept_in} now", torn.bytes))?;
+        serving.cut(torn)?;
     }
 
     serving.board.source(Source::Drill(scenario.full_name()));

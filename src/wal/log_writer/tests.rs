@@ -91,7 +91,7 @@ fn found(storage: &dyn Storage) -> Found {
                 RecordBody::Event(event) => parts.push(Part::Event(record.seq.0, event.decode().unwrap())),
                 RecordBody::Mark(mark) => parts.push(Part::Mark(mark)),
                 RecordBody::Batch { .. } | RecordBody::Index(_) | RecordBody::End(_) => {}
-                RecordBody::Unknown(_) => panic!("nobody wrote that"),
+                RecordBody::Frame(_) | RecordBody::Unknown(_) => panic!("nobody wrote that"),
             }
         }
         segments.push(reader.summary());
