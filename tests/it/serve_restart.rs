@@ -155,9 +155,9 @@ impl Folded {
         self.statuses.get(usize::try_from(seq.0.checked_sub(1)?).unwrap())?.as_ref()
     }
 
-    /// Nothing is sent twice; every boot begins latched.
+    /// Nothing is sent twice; every boot begins latched. Returns how many boots there were.
     #[track_caller]
-    fn check(&self) -> usize {
+    pub fn check(&self) -> usize {
         let labels: BTreeSet<&str> = self.sent.iter().map(|order| order.label.as_str()).collect();
         let intents: BTreeSet<_> = self.sent.iter().map(|order| order.intent).collect();
         assert_eq!((labels.len(), intents.len()), (self.sent.len(), self.sent.len()), "something was sent twice");

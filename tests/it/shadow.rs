@@ -1,6 +1,7 @@
 //! `drillfold serve --feed` and `drillfold venue` as processes that talk to each other over a real socket.
 
 use std::{
+    cell::RefCell,
     collections::BTreeSet,
     fs,
     io::{BufRead as _, BufReader, Read as _, Write as _},
@@ -12,10 +13,14 @@ use std::{
     time::{Duration, Instant},
 };
 
+use drillfold_kernel::units::Seq;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::project::{done, files_below, program, root};
+use crate::{
+    project::{done, files_below, program, root},
+    serve_restart::Folded,
+};
 
 /// How long anything may take on a slow machine.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -102,6 +107,15 @@ fn venue(options: &[&str]) -> (Process, String) {
 struct Shadow {
     process: Process,
     address: String,
+    /// Every status that was asked for, with the event after which it stands, as the server says.
+    served: RefCell<Vec<(u64, Value)>>,
+}
+
+/// What a shadow run said and served until its end.
+struct Ended {
+    /// Its last event.
+    seq: u64,
+    served: Vec<(u64, Value)>,
 }
 
 /// A folder with a scenario of the recorded instruments and quick thresholds.
@@ -139,7 +153,7 @@ impl Shadow {
         let process = Process::start(command);
         let line = process.wait_for(1, "http://");
         let address = line.split("http://").nth(1).unwrap().split('/').next().unwrap().to_owned();
-        Self { process, address }
+        Self { process, address, served: RefCell::default() }
     }
 
     /// Returns the status; nothing while there is none.
@@ -150,7 +164,12 @@ impl Shadow {
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        head.starts_with("HTTP/1.1 200").then(|| serde_json::from_str(body).unwrap())
+        let seq = head.lines().find_map(|line| line.strip_prefix("x-drillfold-seq: "));
+        head.starts_with("HTTP/1.1 200").then(|| {
+            let status: Value = serde_json::from_str(body).unwrap();
+            self.served.borrow_mut().push((seq.unwrap().parse().unwrap(), status.clone()));
+            status
+        })
     }
 
     /// Waits until a status is as wanted.
@@ -177,11 +196,12 @@ impl Shadow {
         self.wait_for("clear", |status| status["open_permission_blocked_latch"] == false)
     }
 
-    /// Stops it; returns the number of its last event.
+    /// Stops it.
     #[track_caller]
-    fn stop(self) -> u64 {
+    fn stop(self) -> Ended {
         let lines = self.process.stop();
-        lines.last().unwrap().rsplit(' ').next().unwrap().parse().unwrap()
+        let said = lines.last().unwrap().strip_prefix("stopped after event ").unwrap().split(';').next().unwrap();
+        Ended { seq: said.parse().unwrap(), served: self.served.into_inner() }
     }
 }
 
@@ -194,16 +214,27 @@ fn count(log: &Path, kind: &str) -> usize {
     done(program(["log", "dump", "--kind", kind, log.to_str().unwrap()])).out.lines().count()
 }
 
-/// Checks a log that was sealed after `seq` events, and returns its status as a replay has it.
+/// Checks the log of a run that ended: sealed after its last event, sound, and folded to what was served after each event.
 #[track_caller]
-fn check_log(log: &Path, seq: u64) {
+fn check_log(log: &Path, ended: &Ended) {
     let stat = done(program(["log", "stat", "--format", "json", log.to_str().unwrap()]));
     let stat: Value = serde_json::from_str(&stat.out).unwrap();
-    assert_eq!((&stat["events"], &stat["sealed"]), (&seq.into(), &true.into()));
-    assert_eq!(stat["frames"].as_u64(), Some(stat["frames"].as_u64().unwrap().max(1)));
+    assert_eq!((&stat["events"], &stat["sealed"]), (&ended.seq.into(), &true.into()));
+    assert!(stat["frames"].as_u64() > Some(0), "{stat}");
     assert_eq!(done(program(["log", "verify", log.to_str().unwrap()])).code, 0);
     let replayed = done(program(["replay", log.to_str().unwrap()]));
     assert_eq!(replayed.code, 0, "{}", replayed.err);
+    check_served(log, &ended.served);
+}
+
+/// Whatever was served is what a fold of the log has after the same event. Every boot is latched.
+#[track_caller]
+fn check_served(log: &Path, served: &[(u64, Value)]) {
+    let folded = Folded::read(log);
+    folded.check();
+    for (seq, status) in served {
+        assert_eq!(folded.after(Seq(*seq)), Some(status), "after event {seq}");
+    }
 }
 
 #[test]
@@ -218,8 +249,7 @@ fn a_calm_feed_is_healthy_and_nothing_else_is_asked_of_the_venue() {
     let valid = done(program(["validate", "--strict", "--url", &address]));
     assert_eq!(valid.code, 0, "{}{}", valid.out, valid.err);
     venue.wait_for(1, "played 460 frames");
-    let seq = shadow.stop();
-    check_log(&log(&folder), seq);
+    check_log(&log(&folder), &shadow.stop());
     let asked: BTreeSet<String> =
         venue.lines().iter().filter_map(|line| Some(line.split_once(" asked ")?.1.to_owned())).collect();
     assert!(asked.iter().all(|method| METHODS.contains(&method.as_str())), "{asked:?}");
@@ -246,7 +276,7 @@ fn a_missing_change_latches_until_the_book_is_whole_again() {
     shadow.wait_for_latch("WS_BOOK_GAP_RECONCILE_REQUIRED");
     shadow.process.wait_for(1, "again");
     shadow.wait_for_clear();
-    check_log(&log(&folder), shadow.stop());
+    check_log(&log(&folder), &shadow.stop());
     assert_eq!(count(&log(&folder), "SocketClosed"), 0);
 }
 
@@ -259,7 +289,7 @@ fn silence_latches_and_the_feeds_return_clears() {
     shadow.wait_for_latch("WS_DATA_STALE_RECONCILE_REQUIRED");
     venue.wait_for(1, "speaks again");
     shadow.wait_for_clear();
-    check_log(&log(&folder), shadow.stop());
+    check_log(&log(&folder), &shadow.stop());
 }
 
 #[test]
@@ -270,11 +300,11 @@ fn a_lost_connection_is_made_again_and_everything_subscribed() {
     venue.wait_for(1, "disconnects");
     shadow.process.wait_for(1, "connection lost");
     shadow.process.wait_for(2, "subscribed to 30 channels");
-    let seq = {
+    let ended = {
         shadow.wait_for_clear();
         shadow.stop()
     };
-    check_log(&log(&folder), seq);
+    check_log(&log(&folder), &ended);
     assert_eq!(count(&log(&folder), "SocketOpened"), 1);
     assert_eq!(count(&log(&folder), "BookSnapshot"), 20);
 }
@@ -290,7 +320,7 @@ fn refused_connections_are_repeated_more_and_more_slowly() {
     shadow.process.wait_for(2, "the next attempt is in 400 ms");
     shadow.wait_for_clear();
     assert_eq!(venue.lines().iter().filter(|line| *line == "refused a connection").count(), 4);
-    check_log(&log(&folder), shadow.stop());
+    check_log(&log(&folder), &shadow.stop());
 }
 
 #[test]
@@ -317,7 +347,7 @@ fn a_refusal_with_10028_ends_the_session() {
     venue.wait_for(1, "answers with 10028");
     shadow.wait_for_latch("SESSION_TERMINATION_RECONCILE_REQUIRED");
     shadow.process.wait_for(2, "subscribed to 30 channels");
-    check_log(&log(&folder), shadow.stop());
+    check_log(&log(&folder), &shadow.stop());
     assert_eq!(count(&log(&folder), "VenueErrored"), 1);
 }
 
@@ -330,7 +360,7 @@ fn frames_that_can_t_be_used_are_rejected_and_cost_nothing_else() {
     shadow.process.wait_for(1, "a frame can't be used");
     shadow.process.wait_for(2, "subscribed to 30 channels");
     shadow.wait_for_clear();
-    check_log(&log(&folder), shadow.stop());
+    check_log(&log(&folder), &shadow.stop());
     assert_eq!(count(&log(&folder), "FrameRejected"), 2);
     let frames = done(program(["log", "frames", log(&folder).to_str().unwrap()])).out;
     assert!(frames.lines().any(|line| line.ends_with(r#"subscr"}"#)), "what was garbage is kept");
@@ -393,19 +423,22 @@ fn credentials_and_tokens_reach_no_file_and_no_line() {
 fn a_killed_process_goes_on_with_its_log() {
     let folder = folder();
     let (venue, url) = venue(&["--loop"]);
-    for wait_ms in [0, 300, 900, 1_700] {
+    for wait_ms in [0, 150, 300, 600, 900, 1_200, 1_700, 2_300] {
         let shadow = Shadow::start(&folder, &url, &[], &[]);
         shadow.process.wait_for(1, "connected");
         // The moment is the test's subject: somewhere in the midst of whatever it does.
         thread::sleep(Duration::from_millis(wait_ms));
+        shadow.status();
+        let served = shadow.served.take();
         drop(shadow);
+        check_served(&log(&folder), &served);
     }
     let shadow = Shadow::start(&folder, &url, &[], &[]);
     shadow.process.wait_for(1, "subscribed");
     shadow.wait_for_clear();
-    check_log(&log(&folder), shadow.stop());
+    check_log(&log(&folder), &shadow.stop());
     let boots = count(&log(&folder), "Booted");
-    assert!((2..=5).contains(&boots) && count(&log(&folder), "Crashed") == boots - 1, "{boots} boots");
+    assert!((2..=9).contains(&boots) && count(&log(&folder), "Crashed") == boots - 1, "{boots} boots");
     assert_eq!(venue.lines().iter().filter(|line| line.contains("private/")).count(), 0);
 }
 

@@ -14,10 +14,10 @@ use crate::{
     contract::config::RuntimeConfig,
     replay::{Folder, Strides},
     scenario::{self, model::Scenario},
+    serve::Source,
     shadow::{
         Act, Backoff, Client, ClientOptions, Credentials, FeedUrl, Heard, Interval, Secret, Session, SessionOptions,
     },
-    serve::Source,
     sim::{Deployment, Live, PublicRequest, Survived},
     storage::{DiskStorage, Durability, Storage as _},
     text::time,
