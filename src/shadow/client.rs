@@ -85,8 +85,8 @@ pub enum Heard {
     Opened,
     /// It could not be opened, and why.
     NotOpened(String),
-    /// A frame. One of bytes is read as UTF-8, with U+FFFD for what is none.
-    Frame(String),
+    /// A frame, not redacted yet. One of bytes is read as UTF-8, with U+FFFD for what is none.
+    Frame(Secret),
     /// A frame that is too large, or is no text though it says so. The connection ends with it.
     Unusable(String),
     /// It is gone, and why.
@@ -288,8 +288,10 @@ async fn listen(heard: &mpsc::Sender<(u64, Heard)>, number: u64, stream: &mut St
         }
     };
     match stream.next().await {
-        Some(Ok(Message::Text(text))) => tell(Heard::Frame(text.as_str().to_owned())),
-        Some(Ok(Message::Binary(bytes))) => tell(Heard::Frame(String::from_utf8_lossy(&bytes).into_owned())),
+        Some(Ok(Message::Text(text))) => tell(Heard::Frame(Secret::new(text.as_str().to_owned()))),
+        Some(Ok(Message::Binary(bytes))) => {
+            tell(Heard::Frame(Secret::new(String::from_utf8_lossy(&bytes).into_owned())))
+        }
         Some(Ok(Message::Close(reason))) => {
             tell(Heard::Closed(reason.map_or_else(
                 || "the venue closed it".to_owned(),

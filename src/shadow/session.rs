@@ -208,7 +208,7 @@ impl Session {
                 let wait_ms = self.options.backoff.failed(now);
                 vec![self.say(&format!("not connected: {reason}; the next attempt is in {wait_ms} ms"))]
             }
-            Heard::Frame(frame) => self.frame(&frame),
+            Heard::Frame(frame) => self.frame(frame.expose()),
             Heard::Unusable(reason) => {
                 let rejected = Event::FrameRejected {
                     socket: Socket::Public,
