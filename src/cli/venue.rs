@@ -5,8 +5,8 @@ use std::{io::Write, net::SocketAddr, path::PathBuf, time::Duration};
 use super::{EXIT_HOLDS, project::Project};
 use crate::{
     serve::Stop,
-    shadow::{At, Fault, PlayedVenue, Speed, VenueOptions},
-    text::time::duration_ms,
+    shadow::{At, Fault, PlayedVenue, VenueOptions},
+    text::{speed::Speed, time::duration_ms},
 };
 
 /// Options of `drillfold venue`.

@@ -34,4 +34,4 @@ pub use backoff::Backoff;
 pub use client::{Client, ClientError, ClientOptions, FeedUrl, FeedUrlError, Heard};
 pub use redact::{Credentials, Redactor, Secret, SecretError};
 pub use session::{Act, Interval, Method, Session, SessionOptions};
-pub use venue::{At, Fault, PlayedVenue, Speed, VenueError, VenueOptions};
+pub use venue::{At, Fault, PlayedVenue, VenueError, VenueOptions};

@@ -39,6 +39,7 @@ use crate::{
     },
     text::{
         decimal::{NANO_DIGITS, plain},
+        speed::Speed,
         time::duration_ms,
     },
 };
@@ -104,27 +105,6 @@ impl Fault {
             | Self::Garbage(at)
             | Self::Oversize(at)
             | Self::Leak(at) => Some(*at),
-        }
-    }
-}
-
-/// How fast a recording is played.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Speed {
-    /// So many of its seconds a second.
-    Times(u32),
-    /// As fast as it goes.
-    Max,
-}
-
-impl FromStr for Speed {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text.parse() {
-            _ if text == "max" => Ok(Self::Max),
-            Ok(times) if times > 0 => Ok(Self::Times(times)),
-            Ok(_) | Err(_) => Err("give a whole number from 1, or max".to_owned()),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What every room needs that reads text written by people or by the venue: exact decimals, times and name
 //! suggestions.
 //!
-//! **Owns** the one reading of a decimal number ([`decimal`]), of durations and moments ([`time`]), and the one rule for "did
+//! **Owns** the one reading of a decimal number ([`decimal`]), of durations and moments ([`time`]), of a speed ([`mod@speed`]), and the one rule for "did
 //! you mean" ([`nearest`]).
 //!
 //! **Invariants.** No binary float takes part in a value: a number is read from its decimal digits into a scaled integer,
@@ -13,4 +13,5 @@
 pub mod clip;
 pub mod decimal;
 pub mod nearest;
+pub mod speed;
 pub mod time;

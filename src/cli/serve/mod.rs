@@ -1,7 +1,7 @@
 //! `drillfold serve`: a status over HTTP, of a scenario that runs, of a log that is replayed or being written, or of a live
 //! feed.
 
-use std::{io::Write, net::SocketAddr, num::NonZeroU32, path::PathBuf, str::FromStr, time::Duration};
+use std::{io::Write, net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
 
 use drillfold_kernel::{
     registry::{OwnerReason, TradingMode},
@@ -17,6 +17,7 @@ use crate::{
     },
     replay::Folder,
     serve::{Board, Change, Limits, Server, Shown, Stage, Stop},
+    text::speed::Speed,
     wal::{Clock as _, SystemClock, TornTail},
 };
 
@@ -64,27 +65,6 @@ pub struct ServeArgs {
     log: Option<PathBuf>,
     #[command(flatten)]
     live: feed::FeedArgs,
-}
-
-/// How fast simulated time passes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Speed {
-    /// So many simulated seconds a second.
-    Times(u32),
-    /// As fast as it can.
-    Max,
-}
-
-impl FromStr for Speed {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text.parse() {
-            _ if text == "max" => Ok(Self::Max),
-            Ok(times) if times > 0 => Ok(Self::Times(times)),
-            Ok(_) | Err(_) => Err("give a whole number from 1, or max".to_owned()),
-        }
-    }
 }
 
 /// Carries out `drillfold serve`. It ends when it is told to by a signal, and then holds.
